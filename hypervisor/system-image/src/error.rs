@@ -1,0 +1,67 @@
+//! Why an image is refused.
+
+/// The first rule that the image breaks.
+///
+/// There is no `Display`: the hypervisor prints [`message`](ImageError::message) without formatting code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageError {
+    /// Shorter than its header, or than the total size that the header states.
+    Truncated,
+    /// It does not begin with the magic number.
+    BadMagic,
+    /// A format version that this reader does not know.
+    UnsupportedVersion,
+    /// The checksum does not match.
+    BadChecksum,
+    /// Header or entry smaller than in format version 1, or larger than the image.
+    BadHeaderSize,
+    /// No domain, more than [`MAX_DOMAINS`](crate::layout::MAX_DOMAINS), or more than the file holds.
+    BadDomainCount,
+    /// A reserved field, an unknown flag or the padding after a name is not zero.
+    ReservedNotZero,
+    /// A name is empty, not UTF-8, or has control characters.
+    BadName,
+    /// Two domains have the same name.
+    DuplicateName,
+    /// A guest ELF is empty, misaligned, or reaches outside the image.
+    BadImageRange,
+    /// A command line is too long, not UTF-8, or reaches outside the image.
+    BadCmdline,
+    /// Two blobs overlap without being the same one.
+    Overlap,
+    /// A domain's memory is not a multiple of 2 MiB between 8 MiB and 64 GiB.
+    BadMemory,
+    /// A domain has no virtual CPU or more than [`MAX_VCPUS`](crate::layout::MAX_VCPUS).
+    BadVcpuCount,
+    /// A virtual CPU is placed on CPU 64 or above.
+    BadCpu,
+    /// A priority above 31.
+    BadPriority,
+    /// An unknown crash action, or restart limits that do not go with it.
+    BadCrashPolicy,
+}
+
+impl ImageError {
+    /// One line for the console.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::BadMagic => "not a system image (bad magic number)",
+            Self::UnsupportedVersion => "unsupported format version",
+            Self::BadChecksum => "checksum mismatch",
+            Self::BadHeaderSize => "header or entry size out of range",
+            Self::BadDomainCount => "number of domains out of range",
+            Self::ReservedNotZero => "reserved field is not zero",
+            Self::BadName => "name is empty or not printable UTF-8",
+            Self::DuplicateName => "two domains have the same name",
+            Self::BadImageRange => "guest image outside the system image or misaligned",
+            Self::BadCmdline => "command line too long, not UTF-8 or outside the system image",
+            Self::Overlap => "guest images or command lines overlap",
+            Self::BadMemory => "memory is not a multiple of 2 MiB between 8 MiB and 64 GiB",
+            Self::BadVcpuCount => "number of virtual CPUs out of range",
+            Self::BadCpu => "virtual CPU placed on a CPU number out of range",
+            Self::BadPriority => "priority out of range",
+            Self::BadCrashPolicy => "unknown crash policy",
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What lies where in a system image, format version 1, and the limits it keeps.
+//!
+//! ```text
+//! header            HEADER_SIZE bytes, or more in a later revision
+//! domain entries    `domain count` times `domain entry size` bytes
+//! blobs             guest ELFs (page-aligned, so that a ROM may hold them) and command lines
+//! ```
+//!
+//! Integers are little-endian, offsets count from the start of the file. Header and entry carry their sizes:
+//! a later revision appends fields, and a reader that does not know them accepts the file only if they are
+//! zero. A change that old readers must not survive gets a new [`FORMAT_VERSION`].
+
+/// The first eight bytes of the file.
+pub const MAGIC: [u8; 8] = *b"PVOPSIMG";
+/// The version of the format described here.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Most domains in one image.
+pub const MAX_DOMAINS: usize = 32;
+/// Most virtual CPUs of one domain.
+pub const MAX_VCPUS: usize = 8;
+/// Physical CPU numbers are below this.
+pub const MAX_CPUS: u32 = 64;
+/// Highest scheduling priority (0 is the lowest).
+pub const MAX_PRIORITY: u8 = 31;
+/// Longest name of a system or domain, in bytes.
+pub const NAME_SIZE: usize = 32;
+/// Longest command line, in bytes.
+pub const MAX_CMDLINE_SIZE: u64 = 4096;
+/// A domain's memory is a multiple of this: shadow tables map it by large pages.
+pub const MEMORY_UNIT: u64 = 2 << 20;
+/// The least memory of a domain.
+pub const MIN_MEMORY: u64 = 8 << 20;
+/// The most memory of a domain.
+pub const MAX_MEMORY: u64 = 64 << 30;
+/// Guest ELFs begin at a multiple of this.
+pub const IMAGE_ALIGN: u64 = 4096;
+
+/// Offsets in the header.
+pub mod header {
+    /// [`MAGIC`](super::MAGIC).
+    pub const MAGIC: usize = 0;
+    /// `u32`: the format version.
+    pub const VERSION: usize = 8;
+    /// `u32`: CRC-32 (IEEE) of everything from [`TOTAL_SIZE`] to the end of the image.
+    pub const CHECKSUM: usize = 12;
+    /// `u64`: size of the image in bytes; a ramdisk may be padded beyond it.
+    pub const TOTAL_SIZE: usize = 16;
+    /// `u32`: size of the header in bytes.
+    pub const HEADER_SIZE: usize = 24;
+    /// `u32`: size of one domain entry in bytes.
+    pub const ENTRY_SIZE: usize = 28;
+    /// `u32`: number of domain entries.
+    pub const DOMAIN_COUNT: usize = 32;
+    /// `u32`: no flag is defined yet.
+    pub const FLAGS: usize = 36;
+    /// `u16`: I/O port of a debug-exit device that takes the exit status, 0 if there is none.
+    pub const DEBUG_EXIT_PORT: usize = 40;
+    /// Zeroes up to [`NAME`].
+    pub const RESERVED: usize = 42;
+    /// The system's name, UTF-8, padded with zeroes.
+    pub const NAME: usize = 48;
+    /// Zeroes up to [`SIZE`].
+    pub const RESERVED_TAIL: usize = 80;
+    /// Size of the header in this revision.
+    pub const SIZE: usize = 96;
+}
+
+/// Offsets in a domain entry.
+pub mod entry {
+    /// The domain's name, UTF-8, padded with zeroes.
+    pub const NAME: usize = 0;
+    /// `u64`: where the guest ELF begins.
+    pub const IMAGE_OFFSET: usize = 32;
+    /// `u64`: size of the guest ELF in bytes.
+    pub const IMAGE_SIZE: usize = 40;
+    /// `u64`: where the command line begins; 0 if it is empty.
+    pub const CMDLINE_OFFSET: usize = 48;
+    /// `u64`: size of the command line in bytes.
+    pub const CMDLINE_SIZE: usize = 56;
+    /// `u64`: memory in bytes.
+    pub const MEMORY: usize = 64;
+    /// `u32`: number of virtual CPUs.
+    pub const VCPU_COUNT: usize = 72;
+    /// `u32`: see the `FLAG_` constants.
+    pub const FLAGS: usize = 76;
+    /// `u32`: one of the `CRASH_` constants.
+    pub const CRASH_ACTION: usize = 80;
+    /// `u32`: restarts allowed, with [`CRASH_RESTART`] only.
+    pub const RESTART_TIMES: usize = 84;
+    /// `u32`: the seconds in which they are counted, with [`CRASH_RESTART`] only.
+    pub const RESTART_WITHIN_SECONDS: usize = 88;
+    /// Zeroes up to [`VCPUS`].
+    pub const RESERVED: usize = 92;
+    /// [`MAX_VCPUS`](super::MAX_VCPUS) records of [`VCPU_SIZE`] bytes, unused ones zero.
+    pub const VCPUS: usize = 96;
+    /// Zeroes up to [`SIZE`].
+    pub const RESERVED_TAIL: usize = VCPUS + super::MAX_VCPUS * VCPU_SIZE;
+    /// Size of the entry in this revision.
+    pub const SIZE: usize = 192;
+
+    /// Size of one virtual CPU's record.
+    pub const VCPU_SIZE: usize = 8;
+    /// `u32` in a record: the physical CPU.
+    pub const VCPU_CPU: usize = 0;
+    /// `u8` in a record: the priority.
+    pub const VCPU_PRIORITY: usize = 4;
+    /// Zeroes up to the end of the record.
+    pub const VCPU_RESERVED: usize = 5;
+
+    /// Flag: the domain has the machine's console.
+    pub const FLAG_CONSOLE: u32 = 1;
+
+    /// A domain that crashed stays stopped.
+    pub const CRASH_STOP: u32 = 0;
+    /// A domain that crashed is started anew, within limits.
+    pub const CRASH_RESTART: u32 = 1;
+    /// A crash of the domain ends the whole system.
+    pub const CRASH_HALT_SYSTEM: u32 = 2;
+}

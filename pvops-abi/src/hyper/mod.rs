@@ -1,0 +1,1 @@
+//! The hypercall backend.

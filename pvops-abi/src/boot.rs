@@ -94,7 +94,7 @@ pub fn option_of<'a>(command_line: &'a str, key: &str) -> Option<&'a str> {
         .filter_map(|word| word.split_once('='))
         .filter(|(name, _)| *name == key)
         .map(|(_, value)| value)
-        .last()
+        .next_back()
 }
 
 #[cfg(test)]

@@ -41,6 +41,12 @@ pub enum Extension {
     TrapAndEmulate = 0x16,
 }
 
+/// Offset in the hypercall page of the stub for all calls but CPU.iret: reached by `call`, uses eight bytes of
+/// the caller's stack (the return address) and nothing beyond.
+pub const CALL_STUB_OFFSET: u64 = 0;
+/// Offset of the stub for CPU.iret: reached by `jmp` with `rsp` at the [`crate::layout::IretFrame`].
+pub const IRET_STUB_OFFSET: u64 = 64;
+
 /// What `rax` holds at a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]

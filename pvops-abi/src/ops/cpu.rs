@@ -2,8 +2,9 @@
 
 use crate::addr::VirtAddr;
 use crate::layout::frame::{Selectors, TrapFrame};
-use crate::layout::{CpuidResult, VcpuArea};
+use crate::layout::{CpuidResult, MAX_PORTS, VcpuArea};
 use core::cell::UnsafeCell;
+use core::sync::atomic::AtomicU64;
 
 /// The handlers of a kernel. Each runs on the kernel stack of the interrupted thread (on the interrupted
 /// stack itself when kernel mode was interrupted) and may change the frame; returning resumes it.
@@ -30,8 +31,12 @@ pub struct CpuBlock {
     pub this: UnsafeCell<u64>,
     /// Number of the CPU, 0 for the boot CPU.
     pub cpu: UnsafeCell<u64>,
-    /// Selectors for the stubs.
-    pub selectors: UnsafeCell<Selectors>,
+    /// `cs` of user mode, as the system-call stub pushes it.
+    pub user_cs: UnsafeCell<u64>,
+    /// `ss` of user mode, likewise.
+    pub user_ss: UnsafeCell<u64>,
+    /// Event ports that this CPU receives, one bit each.
+    pub owned_ports: [AtomicU64; MAX_PORTS / 64],
     /// Stack for double faults.
     pub double_fault_stack: UnsafeCell<[u8; 3072]>,
 }
@@ -43,8 +48,12 @@ unsafe impl Sync for CpuBlock {}
 pub const BLOCK_THIS: usize = core::mem::offset_of!(CpuBlock, this);
 /// Offset of [`CpuBlock::cpu`] from GS, for stubs.
 pub const BLOCK_CPU: usize = core::mem::offset_of!(CpuBlock, cpu);
-/// Offset of [`CpuBlock::selectors`] from GS, for stubs.
-pub const BLOCK_SELECTORS: usize = core::mem::offset_of!(CpuBlock, selectors);
+/// Offset of [`CpuBlock::user_cs`] from GS, for stubs.
+pub const BLOCK_USER_CS: usize = core::mem::offset_of!(CpuBlock, user_cs);
+/// Offset of [`CpuBlock::user_ss`] from GS, for stubs.
+pub const BLOCK_USER_SS: usize = core::mem::offset_of!(CpuBlock, user_ss);
+
+const _: () = assert!(size_of::<CpuBlock>() == 4096);
 
 impl CpuBlock {
     /// A block not in use yet.
@@ -54,7 +63,9 @@ impl CpuBlock {
             area: VcpuArea::new(),
             this: UnsafeCell::new(0),
             cpu: UnsafeCell::new(0),
-            selectors: UnsafeCell::new(Selectors { kernel_cs: 0, kernel_ss: 0, user_cs: 0, user_ss: 0 }),
+            user_cs: UnsafeCell::new(0),
+            user_ss: UnsafeCell::new(0),
+            owned_ports: [const { AtomicU64::new(0) }; MAX_PORTS / 64],
             double_fault_stack: UnsafeCell::new([0; 3072]),
         }
     }

@@ -11,6 +11,7 @@
 
 pub mod console;
 pub mod cpu;
+pub mod entry_format;
 pub mod event;
 pub mod irq;
 pub mod mmu;
@@ -20,8 +21,8 @@ pub mod time;
 
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::boot::BootContext;
-use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
+use spin::Once;
 
 /// What a backend asks of the kernel. The kernel gives it to [`init`].
 pub trait Kernel: Sync {
@@ -98,19 +99,8 @@ pub struct Ops {
     pub backend_name: &'static str,
 }
 
-/// Written once by [`init`], read-only afterwards.
-struct Table {
-    taken: AtomicBool,
-    ready: AtomicBool,
-    ops: UnsafeCell<Option<Ops>>,
-}
-
-// SAFETY: `ops` is written only by the one caller that set `taken`, and read only after `ready` was set with
-// release ordering behind that write.
-unsafe impl Sync for Table {}
-
-static TABLE: Table =
-    Table { taken: AtomicBool::new(false), ready: AtomicBool::new(false), ops: UnsafeCell::new(None) };
+static TAKEN: AtomicBool = AtomicBool::new(false);
+static TABLE: Once<Ops> = Once::new();
 
 /// Chooses the backends and brings them up. Call once, on the boot CPU, first of all.
 ///
@@ -123,7 +113,7 @@ pub fn init(
     kernel: &'static dyn Kernel,
     candidates: &[&'static dyn Backend],
 ) -> Result<(), InitError> {
-    if TABLE.taken.swap(true, Ordering::AcqRel) {
+    if TAKEN.swap(true, Ordering::AcqRel) {
         return Err(InitError::AlreadyDone);
     }
     let mut chosen = Groups::default();
@@ -136,9 +126,7 @@ pub fn init(
         chosen = chosen.or(groups);
     }
     let ops = chosen.complete(backend_name)?;
-    // SAFETY: this caller alone set `taken`, and nobody reads before `ready` is set below.
-    unsafe { *TABLE.ops.get() = Some(ops) };
-    TABLE.ready.store(true, Ordering::Release);
+    TABLE.call_once(|| ops);
     Ok(())
 }
 
@@ -148,16 +136,13 @@ pub fn init(
 /// Before [`init`] succeeded.
 #[must_use]
 pub fn ops() -> &'static Ops {
-    assert!(TABLE.ready.load(Ordering::Acquire), "pvops: ops used before init");
-    // SAFETY: `ready` was set after the only write.
-    let ops = unsafe { &*TABLE.ops.get() };
-    ops.as_ref().expect("set together with `ready`")
+    TABLE.get().expect("pvops: ops used before init")
 }
 
 /// Whether [`init`] has succeeded: a panic handler asks before it prints.
 #[must_use]
 pub fn is_ready() -> bool {
-    TABLE.ready.load(Ordering::Acquire)
+    TABLE.is_completed()
 }
 
 impl Groups {

@@ -2,7 +2,8 @@
 //!
 //! At a trap or event `rsp` is at a [`DeliveredFrame`](crate::layout::frame::DeliveredFrame), GS is already the
 //! kernel's and `rflags` is 0x202, so the stubs only save registers. At a system call the hypervisor has done
-//! what the metal's stub does itself: kernel stack in `rsp`, user stack in the vCPU area. Leaving is always
+//! what the metal's stub does itself: kernel stack in `rsp`, user stack, return address and flags in the vCPU
+//! area. Leaving is always
 //! CPU.iret on the frame's tail.
 
 use crate::layout::{TrapFrame, VcpuArea};
@@ -102,12 +103,14 @@ global_asm!(
     "endbr64",
     "push gs:[{user_ss}]",
     "push gs:[{user_rsp}]",
-    "push r11",
+    "push gs:[{user_rflags}]",
     "push gs:[{user_cs}]",
-    "push rcx",
+    "push gs:[{user_rip}]",
     "push 0",
-    "push r11",
-    "push rcx",
+    // The instruction's own semantics: r11 and rcx are lost to flags and return address. The hypervisor may
+    // then return by `sysret`.
+    "push gs:[{user_rflags}]",
+    "push gs:[{user_rip}]",
     "push rax",
     "push 0",
     "push 0",
@@ -119,6 +122,8 @@ global_asm!(
     fault_address = const offset_of!(VcpuArea, fault_address),
     events_enabled = const offset_of!(VcpuArea, events_enabled),
     user_rsp = const offset_of!(VcpuArea, user_rsp),
+    user_rip = const offset_of!(VcpuArea, user_rip),
+    user_rflags = const offset_of!(VcpuArea, user_rflags),
     user_ss = const BLOCK_USER_SS,
     user_cs = const BLOCK_USER_CS,
     event = const TrapFrame::EVENT,

@@ -49,15 +49,19 @@ pub struct VcpuArea {
     pub stolen_ns: AtomicU64,
     /// Hypervisor: translations that it loaded at a fault which the guest did not see. Zero where there are none.
     pub hidden_faults: AtomicU64,
+    /// Hypervisor: where user mode goes on after a system call.
+    pub user_rip: AtomicU64,
+    /// Hypervisor: user mode's flags at a system call, the virtual interrupt flag in bit 9.
+    pub user_rflags: AtomicU64,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub reserved: u64,
 }
 
 assert_layout!(VcpuArea, 128, {
     size: 0, version: 4, events_enabled: 6, events_pending: 7, selector: 8, kernel_stack: 16,
     user_rsp: 24, kernel_gs_base: 32, user_gs_base: 40, fault_address: 48, vcpu: 56,
     time_sequence: 60, time_ns: 64, time_tsc: 72, time_mul: 80, stolen_ns: 88, hidden_faults: 96,
-    reserved: 104,
+    user_rip: 104, user_rflags: 112, reserved: 120,
 });
 
 impl VcpuArea {
@@ -82,7 +86,9 @@ impl VcpuArea {
             time_mul: AtomicU64::new(0),
             stolen_ns: AtomicU64::new(0),
             hidden_faults: AtomicU64::new(0),
-            reserved: [0; 2],
+            user_rip: AtomicU64::new(0),
+            user_rflags: AtomicU64::new(0),
+            reserved: 0,
         }
     }
 }

@@ -1,1 +1,95 @@
-fn main() {}
+//! `cargo pv`: builds, boots, tests and measures pvops.
+//!
+//! One file per command in `commands`; what they share lies beside it. From the bottom up: `process` runs
+//! children that cannot outlive us, `toolchain` finds and installs what is needed, `building` calls cargo,
+//! `manifest` reads `system.toml`, `disk_image` makes bootable disks, `machine` and `session` run QEMU, `outcome`
+//! and `results` say what came of it.
+
+#![expect(unreachable_pub, reason = "in a program, `pub` means shared between modules")]
+
+mod boot;
+mod building;
+mod commands;
+mod disk_image;
+mod elf_file;
+mod failure;
+mod footprint;
+mod interrupt;
+mod machine;
+mod manifest;
+mod outcome;
+mod process;
+mod progress;
+mod results;
+mod session;
+mod terminal;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use commands::{build, demo, image, run, setup, size, test};
+use failure::Failure;
+use workspace::Workspace;
+
+/// Builds, boots, tests and measures pvops.
+#[derive(Parser)]
+#[command(name = "cargo pv", bin_name = "cargo pv", after_help = failure::EXIT_CODES, disable_help_subcommand = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Installs what is missing: Rust toolchains, QEMU, UEFI firmware
+    Setup,
+    /// Builds the kernels
+    Build,
+    /// Makes a bootable disk image
+    Image(image::Arguments),
+    /// Boots a guest on the bare machine or on the hypervisor
+    Run(run::Arguments),
+    /// Boots the same demo kernel in every world and compares the results
+    Demo(demo::Arguments),
+    /// Runs all tests
+    Test(test::Arguments),
+    /// Reports the hypervisor's memory footprint
+    Size(size::Arguments),
+}
+
+fn main() -> ExitCode {
+    let command_line = CommandLine::parse();
+    interrupt::install();
+    match execute(&command_line.command, &Workspace::find()) {
+        Ok(exit_code) => exit_code,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn execute(command: &Command, workspace: &Workspace) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Setup => setup::execute(workspace),
+        Command::Build => build::execute(workspace),
+        Command::Image(arguments) => image::execute(workspace, arguments),
+        Command::Run(arguments) => run::execute(workspace, arguments),
+        Command::Demo(arguments) => demo::execute(workspace, arguments),
+        Command::Test(arguments) => test::execute(workspace, arguments),
+        Command::Size(arguments) => size::execute(workspace, arguments),
+    }
+}
+
+/// Whether `words` (without `cargo pv`) are a valid command line; for the test that reads the README.
+fn parses(words: &[String]) -> Result<(), String> {
+    let words = std::iter::once("cargo pv").chain(words.iter().map(String::as_str));
+    match CommandLine::try_parse_from(words) {
+        Ok(_) => Ok(()),
+        Err(error) if !error.use_stderr() => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -36,6 +36,9 @@ pub const MAX_MEMORY: u64 = 64 << 30;
 /// Guest ELFs begin at a multiple of this.
 pub const IMAGE_ALIGN: u64 = 4096;
 
+/// Where QEMU users put the debug-exit device; part of the FPU's legacy range, unused on real machines.
+pub const CUSTOMARY_DEBUG_EXIT_PORT: u16 = 0xf4;
+
 /// Offsets in the header.
 pub mod header {
     /// [`MAGIC`](super::MAGIC).

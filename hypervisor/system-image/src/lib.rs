@@ -20,7 +20,7 @@ mod status;
 mod write;
 
 pub use error::ImageError;
-pub use parse::{CrashPolicy, Domain, Domains, SystemImage, VcpuPlacement};
+pub use parse::{CrashPolicy, Domain, Domains, SystemImage, VcpuPlacement, debug_exit_port_of_refused};
 pub use status::ExitStatus;
 #[cfg(any(test, feature = "std"))]
 pub use write::{DomainDescription, SystemDescription, WriteError, update_checksum, write};

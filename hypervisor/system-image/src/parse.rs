@@ -94,16 +94,11 @@ impl<'a> SystemImage<'a> {
 
     /// The domains, in the order of the manifest; there is at least one.
     pub fn domains(&self) -> Domains<'a> {
-        Domains {
-            image: *self,
-            next: 0,
-        }
+        Domains { image: *self, next: 0 }
     }
 
     fn parse_header(bytes: &'a [u8]) -> Result<Self, ImageError> {
-        let magic = bytes
-            .get(..layout::MAGIC.len())
-            .ok_or(ImageError::Truncated)?;
+        let magic = bytes.get(..layout::MAGIC.len()).ok_or(ImageError::Truncated)?;
         if magic != layout::MAGIC {
             return Err(ImageError::BadMagic);
         }
@@ -113,9 +108,7 @@ impl<'a> SystemImage<'a> {
         }
         let total_size = to_usize(whole.u64(header::TOTAL_SIZE)?);
         let bytes = bytes.get(..total_size).ok_or(ImageError::Truncated)?;
-        let checked = bytes
-            .get(header::TOTAL_SIZE..)
-            .ok_or(ImageError::Truncated)?;
+        let checked = bytes.get(header::TOTAL_SIZE..).ok_or(ImageError::Truncated)?;
         if whole.u32(header::CHECKSUM)? != crc32(checked) {
             return Err(ImageError::BadChecksum);
         }
@@ -151,9 +144,7 @@ impl<'a> SystemImage<'a> {
 
     /// The first byte after the entries, `None` on overflow.
     fn blobs_start(&self) -> Option<usize> {
-        self.entry_size
-            .checked_mul(self.domain_count)?
-            .checked_add(self.header_size)
+        self.entry_size.checked_mul(self.domain_count)?.checked_add(self.header_size)
     }
 
     fn entry(&self, index: usize) -> Result<Fields<'a>, ImageError> {
@@ -254,6 +245,17 @@ impl Domain<'_> {
     }
 }
 
+/// The debug-exit port that a refused image names, if it is the customary one.
+///
+/// Refusing an image is worth a status too, but its fields are not to be trusted: only [`CUSTOMARY_DEBUG_EXIT_PORT`]
+/// is accepted, where a real machine has nothing, so that altered bytes never make anyone write elsewhere.
+///
+/// [`CUSTOMARY_DEBUG_EXIT_PORT`]: layout::CUSTOMARY_DEBUG_EXIT_PORT
+pub fn debug_exit_port_of_refused(bytes: &[u8]) -> Option<u16> {
+    let port = Fields(bytes).u16(header::DEBUG_EXIT_PORT).ok()?;
+    (port == layout::CUSTOMARY_DEBUG_EXIT_PORT).then_some(port)
+}
+
 /// Iterator over the domains of a checked image.
 #[derive(Clone, Debug)]
 pub struct Domains<'a> {
@@ -284,10 +286,7 @@ struct Range {
 
 impl Range {
     fn read(fields: &Fields<'_>, offset: usize, size: usize) -> Result<Self, ImageError> {
-        Ok(Self {
-            offset: fields.u64(offset)?,
-            size: fields.u64(size)?,
-        })
+        Ok(Self { offset: fields.u64(offset)?, size: fields.u64(size)? })
     }
 
     /// Both ranges were found to lie inside the file, so the sums cannot overflow.
@@ -302,11 +301,7 @@ struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
     fn array<const N: usize>(&self, offset: usize) -> Result<[u8; N], ImageError> {
-        self.0
-            .get(offset..)
-            .and_then(|rest| rest.first_chunk())
-            .copied()
-            .ok_or(ImageError::Truncated)
+        self.0.get(offset..).and_then(|rest| rest.first_chunk()).copied().ok_or(ImageError::Truncated)
     }
 
     fn u16(&self, offset: usize) -> Result<u16, ImageError> {
@@ -323,11 +318,7 @@ impl<'a> Fields<'a> {
 
     fn expect_zero(&self, from: usize, to: usize) -> Result<(), ImageError> {
         let bytes = self.0.get(from..to).ok_or(ImageError::Truncated)?;
-        if bytes.iter().any(|&byte| byte != 0) {
-            Err(ImageError::ReservedNotZero)
-        } else {
-            Ok(())
-        }
+        if bytes.iter().any(|&byte| byte != 0) { Err(ImageError::ReservedNotZero) } else { Ok(()) }
     }
 
     fn name(&self, offset: usize) -> Result<&'a str, ImageError> {
@@ -336,17 +327,12 @@ impl<'a> Fields<'a> {
             .get(offset..)
             .and_then(|rest| rest.get(..layout::NAME_SIZE))
             .ok_or(ImageError::Truncated)?;
-        let size = field
-            .iter()
-            .position(|&byte| byte == 0)
-            .unwrap_or(field.len());
+        let size = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());
         let (name, padding) = field.split_at(size);
         if padding.iter().any(|&byte| byte != 0) {
             return Err(ImageError::ReservedNotZero);
         }
-        printable(name)
-            .filter(|name| !name.is_empty())
-            .ok_or(ImageError::BadName)
+        printable(name).filter(|name| !name.is_empty()).ok_or(ImageError::BadName)
     }
 
     fn vcpus(&self) -> Result<(usize, [VcpuPlacement; layout::MAX_VCPUS]), ImageError> {
@@ -362,10 +348,7 @@ impl<'a> Fields<'a> {
                 continue;
             }
             let [priority] = self.array(record + entry::VCPU_PRIORITY)?;
-            *vcpu = VcpuPlacement {
-                cpu: self.u32(record + entry::VCPU_CPU)?,
-                priority,
-            };
+            *vcpu = VcpuPlacement { cpu: self.u32(record + entry::VCPU_CPU)?, priority };
             self.expect_zero(record + entry::VCPU_RESERVED, record + entry::VCPU_SIZE)?;
             if vcpu.cpu >= layout::MAX_CPUS {
                 return Err(ImageError::BadCpu);
@@ -382,10 +365,7 @@ impl<'a> Fields<'a> {
         let within_seconds = self.u32(entry::RESTART_WITHIN_SECONDS)?;
         match (self.u32(entry::CRASH_ACTION)?, times, within_seconds) {
             (entry::CRASH_STOP, 0, 0) => Ok(CrashPolicy::Stop),
-            (entry::CRASH_RESTART, 1.., 1..) => Ok(CrashPolicy::Restart {
-                times,
-                within_seconds,
-            }),
+            (entry::CRASH_RESTART, 1.., 1..) => Ok(CrashPolicy::Restart { times, within_seconds }),
             (entry::CRASH_HALT_SYSTEM, 0, 0) => Ok(CrashPolicy::HaltSystem),
             _ => Err(ImageError::BadCrashPolicy),
         }

@@ -22,20 +22,12 @@ impl ExitStatus {
 
     /// The status for a guest's shutdown code; codes above 63 become 63.
     pub const fn from_guest(code: u64) -> Self {
-        if code > Self::MAX_GUEST.0 as u64 {
-            Self::MAX_GUEST
-        } else {
-            Self(code as u8)
-        }
+        if code > Self::MAX_GUEST.0 as u64 { Self::MAX_GUEST } else { Self(code as u8) }
     }
 
     /// The status with this number, if it has a meaning.
     pub const fn from_code(code: u8) -> Option<Self> {
-        if code <= Self::MACHINE_UNSUPPORTED.0 {
-            Some(Self(code))
-        } else {
-            None
-        }
+        if code <= Self::MACHINE_UNSUPPORTED.0 { Some(Self(code)) } else { None }
     }
 
     /// The number written to the debug-exit port.
@@ -69,10 +61,7 @@ mod tests {
 
     #[test]
     fn unknown_codes_have_no_status() {
-        assert_eq!(
-            ExitStatus::from_code(67),
-            Some(ExitStatus::MACHINE_UNSUPPORTED)
-        );
+        assert_eq!(ExitStatus::from_code(67), Some(ExitStatus::MACHINE_UNSUPPORTED));
         assert_eq!(ExitStatus::from_code(68), None);
     }
 }

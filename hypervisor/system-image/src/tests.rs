@@ -9,20 +9,8 @@ fn domain(name: &str) -> DomainDescription {
         image: b"\x7fELF and so on".to_vec(),
         cmdline: "run=demo".into(),
         memory_bytes: 16 << 20,
-        vcpus: vec![
-            VcpuPlacement {
-                cpu: 1,
-                priority: 16,
-            },
-            VcpuPlacement {
-                cpu: 0,
-                priority: 3,
-            },
-        ],
-        crash_policy: CrashPolicy::Restart {
-            times: 3,
-            within_seconds: 10,
-        },
+        vcpus: vec![VcpuPlacement { cpu: 1, priority: 16 }, VcpuPlacement { cpu: 0, priority: 3 }],
+        crash_policy: CrashPolicy::Restart { times: 3, within_seconds: 10 },
         has_console: true,
     }
 }
@@ -74,24 +62,9 @@ fn reads_back_what_was_written() {
     assert_eq!(domains[0].memory_bytes, 16 << 20);
     assert_eq!(
         domains[0].vcpus(),
-        [
-            VcpuPlacement {
-                cpu: 1,
-                priority: 16
-            },
-            VcpuPlacement {
-                cpu: 0,
-                priority: 3
-            }
-        ]
+        [VcpuPlacement { cpu: 1, priority: 16 }, VcpuPlacement { cpu: 0, priority: 3 }]
     );
-    assert_eq!(
-        domains[0].crash_policy,
-        CrashPolicy::Restart {
-            times: 3,
-            within_seconds: 10
-        }
-    );
+    assert_eq!(domains[0].crash_policy, CrashPolicy::Restart { times: 3, within_seconds: 10 });
     assert!(domains[0].has_console);
     assert_eq!(domains[1].cmdline, "");
     assert_eq!(domains[1].crash_policy, CrashPolicy::HaltSystem);
@@ -129,18 +102,11 @@ fn every_truncation_is_refused() {
 fn every_altered_bit_of_the_structures_and_a_bit_of_every_other_byte_is_refused() {
     let bytes = write(&system()).unwrap();
     for index in 0..bytes.len() {
-        let bits = if index < header::SIZE + 2 * entry::SIZE {
-            8
-        } else {
-            1
-        };
+        let bits = if index < header::SIZE + 2 * entry::SIZE { 8 } else { 1 };
         for bit in 0..bits {
             let mut altered = bytes.clone();
             altered[index] ^= 1 << bit;
-            assert!(
-                SystemImage::parse(&altered).is_err(),
-                "byte {index} bit {bit}"
-            );
+            assert!(SystemImage::parse(&altered).is_err(), "byte {index} bit {bit}");
         }
     }
 }
@@ -165,172 +131,78 @@ fn no_altered_byte_panics_behind_a_good_checksum() {
 #[test]
 fn header_rules() {
     assert_eq!(with_header(header::MAGIC, b"q"), Err(ImageError::BadMagic));
-    assert_eq!(
-        with_header(header::VERSION, &[2]),
-        Err(ImageError::UnsupportedVersion)
-    );
-    assert_eq!(
-        with_header(header::TOTAL_SIZE, &[0xff; 8]),
-        Err(ImageError::Truncated)
-    );
-    assert_eq!(
-        with_header(header::HEADER_SIZE, &[0xff; 4]),
-        Err(ImageError::BadHeaderSize)
-    );
-    assert_eq!(
-        with_header(header::HEADER_SIZE, &[0; 4]),
-        Err(ImageError::BadHeaderSize)
-    );
-    assert_eq!(
-        with_header(header::ENTRY_SIZE, &[0; 4]),
-        Err(ImageError::BadHeaderSize)
-    );
-    assert_eq!(
-        with_header(header::ENTRY_SIZE, &[0xff; 4]),
-        Err(ImageError::BadDomainCount)
-    );
-    assert_eq!(
-        with_header(header::DOMAIN_COUNT, &[0]),
-        Err(ImageError::BadDomainCount)
-    );
-    assert_eq!(
-        with_header(header::DOMAIN_COUNT, &[0xff; 4]),
-        Err(ImageError::BadDomainCount)
-    );
-    assert_eq!(
-        with_header(header::FLAGS, &[1]),
-        Err(ImageError::ReservedNotZero)
-    );
-    assert_eq!(
-        with_header(header::RESERVED, &[1]),
-        Err(ImageError::ReservedNotZero)
-    );
-    assert_eq!(
-        with_header(header::NAME, &[0; 32]),
-        Err(ImageError::BadName)
-    );
+    assert_eq!(with_header(header::VERSION, &[2]), Err(ImageError::UnsupportedVersion));
+    assert_eq!(with_header(header::TOTAL_SIZE, &[0xff; 8]), Err(ImageError::Truncated));
+    assert_eq!(with_header(header::HEADER_SIZE, &[0xff; 4]), Err(ImageError::BadHeaderSize));
+    assert_eq!(with_header(header::HEADER_SIZE, &[0; 4]), Err(ImageError::BadHeaderSize));
+    assert_eq!(with_header(header::ENTRY_SIZE, &[0; 4]), Err(ImageError::BadHeaderSize));
+    assert_eq!(with_header(header::ENTRY_SIZE, &[0xff; 4]), Err(ImageError::BadDomainCount));
+    assert_eq!(with_header(header::DOMAIN_COUNT, &[0]), Err(ImageError::BadDomainCount));
+    assert_eq!(with_header(header::DOMAIN_COUNT, &[0xff; 4]), Err(ImageError::BadDomainCount));
+    assert_eq!(with_header(header::FLAGS, &[1]), Err(ImageError::ReservedNotZero));
+    assert_eq!(with_header(header::RESERVED, &[1]), Err(ImageError::ReservedNotZero));
+    assert_eq!(with_header(header::NAME, &[0; 32]), Err(ImageError::BadName));
     let mut bytes = write(&system()).unwrap();
     bytes[header::CHECKSUM] ^= 1;
-    assert_eq!(
-        SystemImage::parse(&bytes).unwrap_err(),
-        ImageError::BadChecksum
-    );
+    assert_eq!(SystemImage::parse(&bytes).unwrap_err(), ImageError::BadChecksum);
 }
 
 #[test]
 fn name_rules() {
-    assert_eq!(
-        with_entry(entry::NAME, b"first"),
-        Err(ImageError::DuplicateName)
-    );
-    assert_eq!(
-        with_entry(entry::NAME, b"\0\0\0\0\0"),
-        Err(ImageError::BadName)
-    );
+    assert_eq!(with_entry(entry::NAME, b"first"), Err(ImageError::DuplicateName));
+    assert_eq!(with_entry(entry::NAME, b"\0\0\0\0\0"), Err(ImageError::BadName));
     assert_eq!(with_entry(entry::NAME, b"a\xff"), Err(ImageError::BadName));
-    assert_eq!(
-        with_entry(entry::NAME, b"a\x1b[2J"),
-        Err(ImageError::BadName)
-    );
-    assert_eq!(
-        with_entry(entry::NAME + 31, b"x"),
-        Err(ImageError::ReservedNotZero)
-    );
+    assert_eq!(with_entry(entry::NAME, b"a\x1b[2J"), Err(ImageError::BadName));
+    assert_eq!(with_entry(entry::NAME + 31, b"x"), Err(ImageError::ReservedNotZero));
 }
 
 #[test]
 fn blob_rules() {
     let beyond = u64::MAX.to_le_bytes();
-    assert_eq!(
-        with_entry(entry::IMAGE_OFFSET, &[1]),
-        Err(ImageError::BadImageRange)
-    );
-    assert_eq!(
-        with_entry(entry::IMAGE_OFFSET, &[0; 8]),
-        Err(ImageError::BadImageRange)
-    );
-    assert_eq!(
-        with_entry(entry::IMAGE_SIZE, &[0; 8]),
-        Err(ImageError::BadImageRange)
-    );
-    assert_eq!(
-        with_entry(entry::IMAGE_SIZE, &beyond),
-        Err(ImageError::BadImageRange)
-    );
-    assert_eq!(
-        with_entry(entry::CMDLINE_SIZE, &beyond),
-        Err(ImageError::BadCmdline)
-    );
-    assert_eq!(
-        with_entry(entry::CMDLINE_OFFSET, &beyond),
-        Err(ImageError::BadCmdline)
-    );
+    assert_eq!(with_entry(entry::IMAGE_OFFSET, &[1]), Err(ImageError::BadImageRange));
+    assert_eq!(with_entry(entry::IMAGE_OFFSET, &[0; 8]), Err(ImageError::BadImageRange));
+    assert_eq!(with_entry(entry::IMAGE_SIZE, &[0; 8]), Err(ImageError::BadImageRange));
+    assert_eq!(with_entry(entry::IMAGE_SIZE, &beyond), Err(ImageError::BadImageRange));
+    assert_eq!(with_entry(entry::CMDLINE_SIZE, &beyond), Err(ImageError::BadCmdline));
+    assert_eq!(with_entry(entry::CMDLINE_OFFSET, &beyond), Err(ImageError::BadCmdline));
     // A command line placed over the first domain's ELF.
     let mut over = 4096_u64.to_le_bytes().to_vec();
     over.extend_from_slice(&3_u64.to_le_bytes());
-    assert_eq!(
-        with_entry(entry::CMDLINE_OFFSET, &over),
-        Err(ImageError::BadCmdline)
-    );
+    assert_eq!(with_entry(entry::CMDLINE_OFFSET, &over), Err(ImageError::BadCmdline));
     over[0] = 1;
-    assert_eq!(
-        with_entry(entry::CMDLINE_OFFSET, &over),
-        Err(ImageError::Overlap)
-    );
+    assert_eq!(with_entry(entry::CMDLINE_OFFSET, &over), Err(ImageError::Overlap));
 }
 
 #[test]
 fn number_rules() {
     assert_eq!(with_entry(entry::MEMORY, &[1]), Err(ImageError::BadMemory));
-    assert_eq!(
-        with_entry(entry::MEMORY, &[0; 8]),
-        Err(ImageError::BadMemory)
-    );
+    assert_eq!(with_entry(entry::MEMORY, &[0; 8]), Err(ImageError::BadMemory));
     assert_eq!(
         with_entry(entry::MEMORY, &(layout::MAX_MEMORY * 2).to_le_bytes()),
         Err(ImageError::BadMemory)
     );
-    assert_eq!(
-        with_entry(entry::VCPU_COUNT, &[0]),
-        Err(ImageError::BadVcpuCount)
-    );
-    assert_eq!(
-        with_entry(entry::VCPU_COUNT, &[9]),
-        Err(ImageError::BadVcpuCount)
-    );
-    assert_eq!(
-        with_entry(entry::VCPU_COUNT, &[1]),
-        Err(ImageError::ReservedNotZero)
-    );
+    assert_eq!(with_entry(entry::VCPU_COUNT, &[0]), Err(ImageError::BadVcpuCount));
+    assert_eq!(with_entry(entry::VCPU_COUNT, &[9]), Err(ImageError::BadVcpuCount));
+    assert_eq!(with_entry(entry::VCPU_COUNT, &[1]), Err(ImageError::ReservedNotZero));
     assert_eq!(with_entry(entry::VCPUS, &[64]), Err(ImageError::BadCpu));
-    assert_eq!(
-        with_entry(entry::VCPUS + entry::VCPU_PRIORITY, &[32]),
-        Err(ImageError::BadPriority)
-    );
-    assert_eq!(
-        with_entry(entry::VCPUS + entry::VCPU_RESERVED, &[1]),
-        Err(ImageError::ReservedNotZero)
-    );
-    assert_eq!(
-        with_entry(entry::CRASH_ACTION, &[3]),
-        Err(ImageError::BadCrashPolicy)
-    );
-    assert_eq!(
-        with_entry(entry::RESTART_TIMES, &[1]),
-        Err(ImageError::BadCrashPolicy)
-    );
-    assert_eq!(
-        with_entry(entry::FLAGS, &[2]),
-        Err(ImageError::ReservedNotZero)
-    );
-    assert_eq!(
-        with_entry(entry::RESERVED, &[1]),
-        Err(ImageError::ReservedNotZero)
-    );
-    assert_eq!(
-        with_entry(entry::RESERVED_TAIL, &[1]),
-        Err(ImageError::ReservedNotZero)
-    );
+    assert_eq!(with_entry(entry::VCPUS + entry::VCPU_PRIORITY, &[32]), Err(ImageError::BadPriority));
+    assert_eq!(with_entry(entry::VCPUS + entry::VCPU_RESERVED, &[1]), Err(ImageError::ReservedNotZero));
+    assert_eq!(with_entry(entry::CRASH_ACTION, &[3]), Err(ImageError::BadCrashPolicy));
+    assert_eq!(with_entry(entry::RESTART_TIMES, &[1]), Err(ImageError::BadCrashPolicy));
+    assert_eq!(with_entry(entry::FLAGS, &[2]), Err(ImageError::ReservedNotZero));
+    assert_eq!(with_entry(entry::RESERVED, &[1]), Err(ImageError::ReservedNotZero));
+    assert_eq!(with_entry(entry::RESERVED_TAIL, &[1]), Err(ImageError::ReservedNotZero));
+}
+
+#[test]
+fn a_refused_image_names_the_customary_port_or_none() {
+    let mut bytes = write(&system()).unwrap();
+    bytes[0] = 0;
+    assert_eq!(debug_exit_port_of_refused(&bytes), Some(0xf4));
+    bytes[header::DEBUG_EXIT_PORT] = 0x60;
+    assert_eq!(debug_exit_port_of_refused(&bytes), None);
+    assert_eq!(debug_exit_port_of_refused(&bytes[..41]), None);
+    assert_eq!(debug_exit_port_of_refused(b""), None);
 }
 
 #[test]
@@ -345,8 +217,5 @@ fn the_writer_refuses_what_does_not_fit() {
 
     let mut empty = system();
     empty.domains.clear();
-    assert_eq!(
-        write(&empty),
-        Err(WriteError::Refused(ImageError::BadDomainCount))
-    );
+    assert_eq!(write(&empty), Err(WriteError::Refused(ImageError::BadDomainCount)));
 }

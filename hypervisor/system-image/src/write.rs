@@ -83,32 +83,12 @@ impl SystemDescription {
     fn fill_header(&self, image: &mut [u8]) -> Result<(), WriteError> {
         let total_size = image.len() as u64;
         put(image, header::MAGIC, &layout::MAGIC);
-        put(
-            image,
-            header::VERSION,
-            &layout::FORMAT_VERSION.to_le_bytes(),
-        );
+        put(image, header::VERSION, &layout::FORMAT_VERSION.to_le_bytes());
         put(image, header::TOTAL_SIZE, &total_size.to_le_bytes());
-        put(
-            image,
-            header::HEADER_SIZE,
-            &(header::SIZE as u32).to_le_bytes(),
-        );
-        put(
-            image,
-            header::ENTRY_SIZE,
-            &(entry::SIZE as u32).to_le_bytes(),
-        );
-        put(
-            image,
-            header::DOMAIN_COUNT,
-            &(self.domains.len() as u32).to_le_bytes(),
-        );
-        put(
-            image,
-            header::DEBUG_EXIT_PORT,
-            &self.debug_exit_port.unwrap_or(0).to_le_bytes(),
-        );
+        put(image, header::HEADER_SIZE, &(header::SIZE as u32).to_le_bytes());
+        put(image, header::ENTRY_SIZE, &(entry::SIZE as u32).to_le_bytes());
+        put(image, header::DOMAIN_COUNT, &(self.domains.len() as u32).to_le_bytes());
+        put(image, header::DEBUG_EXIT_PORT, &self.debug_exit_port.unwrap_or(0).to_le_bytes());
         put(image, header::NAME, name_field(&self.name)?);
         update_checksum(image);
         Ok(())
@@ -123,63 +103,29 @@ impl DomainDescription {
         }
         let (action, times, within_seconds) = match self.crash_policy {
             CrashPolicy::Stop => (entry::CRASH_STOP, 0, 0),
-            CrashPolicy::Restart {
-                times,
-                within_seconds,
-            } => (entry::CRASH_RESTART, times, within_seconds),
+            CrashPolicy::Restart { times, within_seconds } => (entry::CRASH_RESTART, times, within_seconds),
             CrashPolicy::HaltSystem => (entry::CRASH_HALT_SYSTEM, 0, 0),
         };
-        let flags = if self.has_console {
-            entry::FLAG_CONSOLE
-        } else {
-            0
-        };
+        let flags = if self.has_console { entry::FLAG_CONSOLE } else { 0 };
         let image_offset = append(image, &self.image, layout::IMAGE_ALIGN as usize);
-        let cmdline_offset = if self.cmdline.is_empty() {
-            0
-        } else {
-            append(image, self.cmdline.as_bytes(), 1)
-        };
+        let cmdline_offset =
+            if self.cmdline.is_empty() { 0 } else { append(image, self.cmdline.as_bytes(), 1) };
 
         let mut bytes = [0; entry::SIZE];
         put(&mut bytes, entry::NAME, name_field(&self.name)?);
         put(&mut bytes, entry::IMAGE_OFFSET, &image_offset.to_le_bytes());
-        put(
-            &mut bytes,
-            entry::IMAGE_SIZE,
-            &(self.image.len() as u64).to_le_bytes(),
-        );
-        put(
-            &mut bytes,
-            entry::CMDLINE_OFFSET,
-            &cmdline_offset.to_le_bytes(),
-        );
-        put(
-            &mut bytes,
-            entry::CMDLINE_SIZE,
-            &(self.cmdline.len() as u64).to_le_bytes(),
-        );
+        put(&mut bytes, entry::IMAGE_SIZE, &(self.image.len() as u64).to_le_bytes());
+        put(&mut bytes, entry::CMDLINE_OFFSET, &cmdline_offset.to_le_bytes());
+        put(&mut bytes, entry::CMDLINE_SIZE, &(self.cmdline.len() as u64).to_le_bytes());
         put(&mut bytes, entry::MEMORY, &self.memory_bytes.to_le_bytes());
-        put(
-            &mut bytes,
-            entry::VCPU_COUNT,
-            &(self.vcpus.len() as u32).to_le_bytes(),
-        );
+        put(&mut bytes, entry::VCPU_COUNT, &(self.vcpus.len() as u32).to_le_bytes());
         put(&mut bytes, entry::FLAGS, &flags.to_le_bytes());
         put(&mut bytes, entry::CRASH_ACTION, &action.to_le_bytes());
         put(&mut bytes, entry::RESTART_TIMES, &times.to_le_bytes());
-        put(
-            &mut bytes,
-            entry::RESTART_WITHIN_SECONDS,
-            &within_seconds.to_le_bytes(),
-        );
+        put(&mut bytes, entry::RESTART_WITHIN_SECONDS, &within_seconds.to_le_bytes());
         for (index, vcpu) in self.vcpus.iter().enumerate() {
             let record = entry::VCPUS + index * entry::VCPU_SIZE;
-            put(
-                &mut bytes,
-                record + entry::VCPU_CPU,
-                &vcpu.cpu.to_le_bytes(),
-            );
+            put(&mut bytes, record + entry::VCPU_CPU, &vcpu.cpu.to_le_bytes());
             put(&mut bytes, record + entry::VCPU_PRIORITY, &[vcpu.priority]);
         }
         Ok(bytes)

@@ -1,0 +1,116 @@
+//! Building the kernels and the image builder by cargo.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use crate::failure::{Failure, Kind};
+use crate::process;
+use crate::progress::Step;
+use crate::toolchain;
+use crate::workspace::{KERNEL_TARGET, Workspace};
+
+/// A cold build on a slow machine stays well below this.
+const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// The files of its package that decide what the image builder is.
+pub const IMAGE_BUILDER_SOURCES: [&str; 4] =
+    ["src/main.rs", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"];
+
+/// A kernel of this workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// `guest-demo-kernel`; it embeds its user programs by itself.
+    Demo,
+    /// The example `smallest` of the same package.
+    SmallestGuest,
+    /// The hypervisor.
+    Hypervisor,
+}
+
+impl Kernel {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Demo, Self::SmallestGuest, Self::Hypervisor];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Demo => "building the demo kernel",
+            Self::SmallestGuest => "building the smallest guest",
+            Self::Hypervisor => "building the hypervisor",
+        }
+    }
+
+    /// Every world gets the same flags: what differs between worlds is decided at boot.
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Demo => &["--package", "guest-demo-kernel", "--release"],
+            Self::SmallestGuest => &["--package", "guest-demo-kernel", "--example", "smallest", "--release"],
+            Self::Hypervisor => &["--package", "hypervisor", "--profile", "hypervisor"],
+        }
+    }
+
+    /// Where its ELF is after the build.
+    pub fn elf(self, workspace: &Workspace) -> PathBuf {
+        match self {
+            Self::Demo => workspace.demo_kernel(),
+            Self::SmallestGuest => workspace.smallest_guest(),
+            Self::Hypervisor => workspace.hypervisor(),
+        }
+    }
+}
+
+/// Builds one kernel and returns its ELF.
+pub fn kernel(workspace: &Workspace, kernel: Kernel) -> Result<PathBuf, Failure> {
+    let mut command = workspace.cargo();
+    command.arg("build").args(kernel.options()).args(["--target", KERNEL_TARGET]);
+    cargo_step(kernel.label(), &mut command)?;
+    Ok(kernel.elf(workspace))
+}
+
+/// Builds the image builder if it is not there or out of date, and returns the program.
+pub fn image_builder(workspace: &Workspace) -> Result<PathBuf, Failure> {
+    let package = workspace.image_builder_package();
+    let target = workspace.image_builder_target();
+    let program = target.join("release/pv-image-builder");
+    // Looked up by hand: it depends on these files alone, and asking cargo would cost each command a step.
+    let sources = IMAGE_BUILDER_SOURCES.map(|source| modified(&package.join(source)));
+    if modified(&program)
+        .is_some_and(|built| sources.iter().all(|source| source.is_some_and(|time| time < built)))
+    {
+        return Ok(program);
+    }
+    toolchain::image_builder_toolchain(workspace)?;
+    let mut command = Command::new("cargo");
+    command
+        .args(["build", "--release", "--locked", "--target-dir"])
+        .arg(&target)
+        // In its folder and without the outer cargo's choice, rustup picks the package's own toolchain.
+        .current_dir(&package)
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("CARGO_BUILD_TARGET")
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    cargo_step("building the image builder (minutes the first time, then cached)", &mut command)?;
+    // Cargo leaves the program alone when only a time stamp changed.
+    let touch = fs::File::open(&program).and_then(|file| file.set_modified(SystemTime::now()));
+    touch.map_err(|error| Failure::file("touch", &program, &error))?;
+    Ok(program)
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).ok()?.modified().ok()
+}
+
+fn cargo_step(label: &str, command: &mut Command) -> Result<(), Failure> {
+    let step = Step::start(label);
+    let finished = process::run(command, BUILD_LIMIT, |line| step.note(line))?;
+    if finished.status.success() {
+        step.done("done");
+        return Ok(());
+    }
+    drop(step);
+    eprint!("{}", finished.stderr);
+    Err(Failure::new(Kind::Build, format!("{label} failed, see above")))
+}

@@ -1,0 +1,9 @@
+//! One module per command. Each has `execute`, which returns the exit code or a failure.
+
+pub mod build;
+pub mod demo;
+pub mod image;
+pub mod run;
+pub mod setup;
+pub mod size;
+pub mod test;

@@ -1,0 +1,83 @@
+//! Guests that must work: the demo in all worlds, power-off, the smallest guest.
+
+use std::time::Duration;
+
+use super::case::{BOOT_LIMIT, Case, Context, Needs, ensure, expect_status, expect_text};
+use super::host::Pv;
+use crate::boot::World;
+use crate::disk_image::{Contents, End};
+use crate::failure::Failure;
+use crate::machine::{Firmware, Machine};
+use crate::outcome::Outcome;
+use crate::results;
+use crate::session::Ended;
+
+/// All of them.
+pub fn cases() -> Vec<Case> {
+    let mut demo = Case::boot("demo: the same kernel in every world", demo_command);
+    demo.needs = Needs::AllCpus;
+    demo.limit = 4 * BOOT_LIMIT;
+    let mut cases = vec![
+        demo,
+        Case::boot("demo: on the checking backend", checking_backend),
+        Case::boot("demo: under instruction counting, twice the same", repeatable),
+        Case::boot("boot: the machine is powered off by ACPI, bios", |context, limit| {
+            powered_off(context, Firmware::Bios, limit)
+        }),
+        Case::boot("boot: the machine is powered off by ACPI, uefi", |context, limit| {
+            powered_off(context, Firmware::Uefi, limit)
+        }),
+    ];
+    for (world, name) in [(World::Native, "native"), (World::Hypervisor, "hypervisor")] {
+        cases.push(Case::boot(format!("smallest guest: {name}"), move |context, limit| {
+            let ended = context.run_guest(world, &context.kernels()?.smallest, "", limit)?;
+            expect_status(&ended, 0)
+        }));
+    }
+    cases
+}
+
+fn demo_command(context: &Context, limit: Duration) -> Result<(), Failure> {
+    let finished = Pv::new(context)?.run(&["demo"], limit)?;
+    let output = finished.stdout + &finished.stderr;
+    ensure(finished.status.success(), format_args!("{}:\n{output}", finished.status))?;
+    let sha256 = context.kernels()?.demo.sha256();
+    let shown = output.matches(&sha256).count();
+    ensure(shown >= 6, format_args!("the ELF's hash is shown {shown} times, not for each world:\n{output}"))
+}
+
+fn verdict(ended: &Ended) -> Result<(), Failure> {
+    expect_status(ended, 0)?;
+    expect_text(ended, "result: verdict ok")
+}
+
+fn checking_backend(context: &Context, limit: Duration) -> Result<(), Failure> {
+    let ended =
+        context.run_guest(World::Native, &context.kernels()?.demo, "run=demo backend=checking", limit)?;
+    verdict(&ended)
+}
+
+/// With the clock driven by instructions, even the measurements are answers.
+fn repeatable(context: &Context, limit: Duration) -> Result<(), Failure> {
+    let kernels = context.kernels()?;
+    let contents = World::Hypervisor.contents(&kernels.demo, &kernels.hypervisor, "run=demo")?;
+    let machine = Machine { icount: true, ..Machine::default() };
+    let run = || -> Result<Vec<results::Value>, Failure> {
+        let ended = context.start(&contents, &machine, limit)?.finish()?;
+        verdict(&ended)?;
+        Ok(results::parse(&ended.console))
+    };
+    let (first, second) = (run()?, run()?);
+    ensure(first == second, format_args!("two runs differ:\n{first:?}\n{second:?}"))
+}
+
+fn powered_off(context: &Context, firmware: Firmware, limit: Duration) -> Result<(), Failure> {
+    let contents = Contents::native(context.kernels()?.demo.clone(), "run=demo", End::PowerOff);
+    let machine = Machine { firmware, ..Machine::default() };
+    let ended = context.start(&contents, &machine, limit)?.finish()?;
+    ensure(
+        ended.outcome == Outcome::PoweredOff,
+        format_args!("expected a power-off, got {}", ended.outcome),
+    )?;
+    expect_text(&ended, "result: verdict ok")
+}

@@ -1,0 +1,118 @@
+//! Cases that cargo answers: formatting, lints, host tests, documentation, packaging, builds.
+
+use std::process::Command;
+use std::time::Duration;
+
+use super::case::{Case, Context, Needs, ensure};
+use crate::failure::{Failure, Kind};
+use crate::process;
+use crate::workspace::{KERNEL_TARGET, Workspace};
+
+/// Cold, on two slow CPUs, with time to spare.
+const CARGO_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// The image builder compiles a boot loader and parts of the standard library.
+const BUILD_LIMIT: Duration = Duration::from_secs(25 * 60);
+/// Lines of a failed command's output that are shown.
+const SHOWN_LINES: usize = 60;
+
+/// Packages whose code also runs on the host, if only in its tests.
+const HOST_PACKAGES: [&str; 5] = ["pvops-abi", "pvops-native", "system-image", "hypervisor", "pv"];
+/// Packages that run on the bare machine or in a domain.
+const KERNEL_PACKAGES: [&str; 6] =
+    ["pvops-abi", "pvops-native", "system-image", "hypervisor", "guest-demo-kernel", "demo-programs"];
+/// Libraries for others to use.
+const LIBRARIES: [&str; 2] = ["pvops-abi", "pvops-native"];
+
+/// All of them.
+pub fn cases() -> Vec<Case> {
+    vec![
+        case("check: rustfmt", CARGO_LIMIT, format),
+        case("check: clippy on the host", CARGO_LIMIT, |workspace, limit| {
+            let mut command = clippy(workspace, &HOST_PACKAGES);
+            command.args(["--all-targets", "--", "-D", "warnings"]);
+            succeed(&mut command, limit)
+        }),
+        case("check: clippy on the kernels", CARGO_LIMIT, |workspace, limit| {
+            let mut command = clippy(workspace, &KERNEL_PACKAGES);
+            command.args([
+                "--target",
+                KERNEL_TARGET,
+                "--lib",
+                "--bins",
+                "--examples",
+                "--",
+                "-D",
+                "warnings",
+            ]);
+            succeed(&mut command, limit)
+        }),
+        case("check: unit tests on the host", CARGO_LIMIT, |workspace, limit| {
+            succeed(packages(workspace.cargo().args(["test", "--quiet"]), &HOST_PACKAGES), limit)
+        }),
+        case("check: libraries compile on stable Rust", CARGO_LIMIT, stable),
+        case("check: documentation", CARGO_LIMIT, |workspace, limit| {
+            let mut command = workspace.cargo();
+            command.args(["doc", "--no-deps", "--target", KERNEL_TARGET]).env("RUSTDOCFLAGS", "-D warnings");
+            succeed(packages(&mut command, &LIBRARIES), limit)
+        }),
+        case("check: libraries can be packaged", CARGO_LIMIT, |workspace, limit| {
+            let mut command = workspace.cargo();
+            command.args(["package", "--allow-dirty", "--no-verify", "--quiet"]);
+            succeed(packages(&mut command, &LIBRARIES), limit)
+        }),
+        Case {
+            name: "build: kernels and image builder".into(),
+            limit: BUILD_LIMIT,
+            needs: Needs::AllCpus,
+            run: Box::new(|context: &Context, _| context.kernels().map(|_| ())),
+        },
+    ]
+}
+
+fn case(name: &str, limit: Duration, run: fn(&Workspace, Duration) -> Result<(), Failure>) -> Case {
+    let run = Box::new(move |context: &Context, limit| run(&context.workspace, limit));
+    Case { name: name.into(), limit, needs: Needs::AllCpus, run }
+}
+
+fn format(workspace: &Workspace, limit: Duration) -> Result<(), Failure> {
+    succeed(workspace.cargo().args(["fmt", "--all", "--check"]), limit)?;
+    // The image builder's own toolchain has no rustfmt; the workspace's does as well.
+    let source = workspace.image_builder_package().join("src/main.rs");
+    let mut rustfmt = Command::new("rustfmt");
+    succeed(rustfmt.current_dir(&workspace.root).args(["--check", "--edition", "2024"]).arg(source), limit)
+}
+
+fn stable(workspace: &Workspace, limit: Duration) -> Result<(), Failure> {
+    let version = process::run(workspace.cargo().arg("--version"), limit, |_| ())?.stdout;
+    let unstable = version.contains("nightly") || version.contains("dev") || version.contains("beta");
+    ensure(!unstable, format_args!("not a stable toolchain: {version}"))?;
+    let mut command = workspace.cargo();
+    command.args(["check", "--lib", "--target", KERNEL_TARGET]).env_remove("RUSTC_BOOTSTRAP");
+    succeed(packages(&mut command, &LIBRARIES), limit)
+}
+
+fn clippy(workspace: &Workspace, names: &[&str]) -> Command {
+    let mut command = workspace.cargo();
+    command.args(["clippy", "--quiet"]);
+    packages(&mut command, names);
+    command
+}
+
+fn packages<'a>(command: &'a mut Command, names: &[&str]) -> &'a mut Command {
+    for name in names {
+        command.args(["--package", name]);
+    }
+    command
+}
+
+/// Runs the command; if it fails, the end of its output is the reason.
+fn succeed(command: &mut Command, limit: Duration) -> Result<(), Failure> {
+    let finished = process::run(command, limit, |_| ())?;
+    if finished.status.success() {
+        return Ok(());
+    }
+    let output = finished.stdout + &finished.stderr;
+    let lines: Vec<&str> = output.lines().collect();
+    let shown = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
+    Err(Failure::new(Kind::CheckFailed, format!("{command:?} failed:\n{}", shown.join("\n"))))
+}

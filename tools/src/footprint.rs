@@ -1,0 +1,134 @@
+//! The hypervisor's memory footprint, from its ELF's section headers.
+//!
+//! Sections named `.boot…` are given back after boot by the hypervisor's own convention; so is what only the
+//! boot loader reads. All other sections that occupy memory are resident. Sections are counted, not pages: the
+//! number then changes only when code does.
+
+use elf::ElfBytes;
+use elf::abi::{SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_NOBITS};
+use elf::endian::LittleEndian;
+use serde::Serialize;
+
+use crate::elf_file::ElfFile;
+use crate::failure::{Failure, Kind};
+
+/// Sections that only the boot loader reads, by the beginning of their names.
+const BOOT_LOADER_SECTIONS: [&str; 9] = [
+    ".rela",
+    ".dynamic",
+    ".dynsym",
+    ".dynstr",
+    ".gnu.hash",
+    ".hash",
+    ".bootloader-config",
+    ".eh_frame",
+    ".note",
+];
+
+/// Bytes by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Bytes {
+    /// Executable.
+    pub text: u64,
+    /// Read-only, or read-only once relocated.
+    pub rodata: u64,
+    /// Writable with initial contents.
+    pub data: u64,
+    /// Writable, initially zero.
+    pub bss: u64,
+}
+
+/// The whole footprint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Footprint {
+    /// Kept while the hypervisor runs.
+    pub resident: Bytes,
+    /// Given back after boot.
+    pub boot_only: Bytes,
+}
+
+impl Footprint {
+    /// The footprint of an ELF.
+    pub fn of(elf: &ElfFile) -> Result<Self, Failure> {
+        let refuse = |error: elf::ParseError| {
+            Failure::new(Kind::File, format!("cannot read the sections of {}: {error}", elf.path.display()))
+        };
+        let file = ElfBytes::<LittleEndian>::minimal_parse(&elf.bytes).map_err(refuse)?;
+        let mut footprint = Self::default();
+        if let (Some(sections), Some(names)) = file.section_headers_with_strtab().map_err(refuse)? {
+            for section in sections {
+                let name = names.get(section.sh_name as usize).unwrap_or_default();
+                footprint.add(name, section.sh_flags, section.sh_type, section.sh_size);
+            }
+        }
+        Ok(footprint)
+    }
+
+    /// The numbers as a JSON object.
+    pub fn to_json(self) -> String {
+        // Plain numbers and fixed keys: there is nothing that could fail.
+        serde_json::to_string_pretty(&self).unwrap_or_default()
+    }
+
+    fn add(&mut self, name: &str, flags: u64, kind: u32, size: u64) {
+        let flag = |flag: u32| flags & u64::from(flag) != 0;
+        if !flag(SHF_ALLOC) {
+            return;
+        }
+        let for_boot_loader = BOOT_LOADER_SECTIONS.iter().any(|prefix| name.starts_with(prefix));
+        let boot_only = for_boot_loader || name.starts_with(".boot");
+        let bytes = if boot_only { &mut self.boot_only } else { &mut self.resident };
+        let read_only_once_relocated = name.starts_with(".data.rel.ro") || name == ".got";
+        *(if flag(SHF_EXECINSTR) {
+            &mut bytes.text
+        } else if for_boot_loader || read_only_once_relocated || !flag(SHF_WRITE) {
+            &mut bytes.rodata
+        } else if kind == SHT_NOBITS {
+            &mut bytes.bss
+        } else {
+            &mut bytes.data
+        }) += size;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use elf::abi::SHT_PROGBITS;
+
+    #[test]
+    fn sections_are_sorted_by_flags_and_name() {
+        let alloc = u64::from(SHF_ALLOC);
+        let write = alloc | u64::from(SHF_WRITE);
+        let code = alloc | u64::from(SHF_EXECINSTR);
+        let mut footprint = Footprint::default();
+        for (name, flags, kind, size) in [
+            (".text", code, SHT_PROGBITS, 1),
+            (".rodata", alloc, SHT_PROGBITS, 2),
+            (".data.rel.ro", write, SHT_PROGBITS, 4),
+            (".got", write, SHT_PROGBITS, 8),
+            (".data", write, SHT_PROGBITS, 16),
+            (".bss", write, SHT_NOBITS, 32),
+            (".boot.text", code, SHT_PROGBITS, 64),
+            (".boot.bss", write, SHT_NOBITS, 128),
+            (".rela.dyn", alloc, SHT_PROGBITS, 256),
+            (".dynamic", write, SHT_PROGBITS, 512),
+            (".bootloader-config", alloc, SHT_PROGBITS, 1024),
+            (".debug_info", 0, SHT_PROGBITS, 2048),
+        ] {
+            footprint.add(name, flags, kind, size);
+        }
+        assert_eq!(footprint.resident, Bytes { text: 1, rodata: 2 + 4 + 8, data: 16, bss: 32 });
+        assert_eq!(footprint.boot_only, Bytes { text: 64, rodata: 256 + 512 + 1024, data: 0, bss: 128 });
+    }
+
+    #[test]
+    fn json_has_the_promised_keys() {
+        let json: serde_json::Value = serde_json::from_str(&Footprint::default().to_json()).unwrap();
+        for part in ["resident", "boot_only"] {
+            for key in ["text", "rodata", "data", "bss"] {
+                assert_eq!(json[part][key], 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The lines by which a kernel reports results, and the table that puts runs side by side.
+//!
+//! `result: NAME VALUE [UNIT]`, for example `result: syscall_round_trip 123 ns`. A value with a unit of time or
+//! work is a measurement and may differ between runs; a value without a unit is an answer and must not.
+
+use std::fmt::Write;
+
+use crate::session::without_escapes;
+
+/// Units whose values may differ between runs.
+const MEASURED_UNITS: [&str; 5] = ["ns", "us", "ms", "instructions", "ticks"];
+
+/// One reported value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// What was computed or measured.
+    pub name: String,
+    /// The value, as printed.
+    pub value: String,
+    /// The unit, empty if there is none.
+    pub unit: String,
+}
+
+impl Value {
+    fn is_measured(&self) -> bool {
+        MEASURED_UNITS.contains(&self.unit.as_str())
+    }
+}
+
+/// All values that a console shows, in order.
+pub fn parse(console: &str) -> Vec<Value> {
+    without_escapes(console).lines().filter_map(parse_line).collect()
+}
+
+fn parse_line(line: &str) -> Option<Value> {
+    let mut words = line.trim().strip_prefix("result: ")?.split_whitespace();
+    let value = Value {
+        name: words.next()?.to_owned(),
+        value: words.next()?.to_owned(),
+        unit: words.next().unwrap_or_default().to_owned(),
+    };
+    words.next().is_none().then_some(value)
+}
+
+/// One column of the table: a run and its values, or why it has none.
+pub struct Run {
+    /// Heading of the column.
+    pub title: String,
+    /// What it reported.
+    pub values: Result<Vec<Value>, String>,
+}
+
+/// Everything wrong with a set of runs; empty if they all succeeded and agree.
+pub fn disagreements(runs: &[Run]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for run in runs {
+        match &run.values {
+            Err(reason) => problems.push(format!("{}: {reason}", run.title)),
+            Ok(values) => match find(values, "verdict") {
+                Some(verdict) if verdict.value == "ok" => {}
+                Some(verdict) => problems.push(format!("{}: the verdict is {}", run.title, verdict.value)),
+                None => problems.push(format!("{}: no verdict", run.title)),
+            },
+        }
+    }
+    for name in names(runs) {
+        let mut reports =
+            runs.iter().filter_map(|run| run.values.as_ref().ok().map(|values| (run, find(values, &name))));
+        let Some((first, expected)) = reports.next() else { continue };
+        for (run, value) in reports {
+            match (expected, value) {
+                (Some(expected), Some(value))
+                    if value == expected || (value.is_measured() && value.unit == expected.unit) => {}
+                _ => problems.push(format!(
+                    "{name}: {} in {}, but {} in {}",
+                    show(expected),
+                    first.title,
+                    show(value),
+                    run.title
+                )),
+            }
+        }
+    }
+    problems
+}
+
+/// The table: a row per name, a column per run.
+pub fn table(runs: &[Run]) -> String {
+    let mut rows = vec![vec![String::new()]];
+    rows[0].extend(runs.iter().map(|run| run.title.clone()));
+    for name in names(runs) {
+        let cells =
+            runs.iter().map(|run| show(run.values.as_ref().ok().and_then(|values| find(values, &name))));
+        rows.push(std::iter::once(name.replace('_', " ")).chain(cells).collect());
+    }
+    let columns = rows[0].len();
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for (index, row) in rows.iter().enumerate() {
+        let _ = write!(text, "{:<width$}", row[0], width = widths[0]);
+        for (cell, width) in row.iter().zip(&widths).skip(1) {
+            let _ = write!(text, "  {cell:>width$}");
+        }
+        text.push('\n');
+        if index == 0 {
+            let _ = writeln!(text, "{}", "-".repeat(widths.iter().sum::<usize>() + 2 * (columns - 1)));
+        }
+    }
+    text
+}
+
+/// Names in the order in which they first appear.
+fn names(runs: &[Run]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for value in runs.iter().filter_map(|run| run.values.as_ref().ok()).flatten() {
+        if !names.contains(&value.name) {
+            names.push(value.name.clone());
+        }
+    }
+    names
+}
+
+fn find<'a>(values: &'a [Value], name: &str) -> Option<&'a Value> {
+    values.iter().find(|value| value.name == name)
+}
+
+fn show(value: Option<&Value>) -> String {
+    match value {
+        None => "-".into(),
+        Some(value) if value.unit.is_empty() => value.value.clone(),
+        Some(value) => format!("{} {}", value.value, value.unit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(title: &str, console: &str) -> Run {
+        Run { title: title.into(), values: Ok(parse(console)) }
+    }
+
+    #[test]
+    fn lines_are_parsed() {
+        let values =
+            parse("noise\r\nresult: trip 12 ns\r\nresult: sum 0xab\r\nresult: too many words here\n");
+        assert_eq!(values.len(), 2);
+        assert_eq!(
+            (values[0].name.as_str(), values[0].value.as_str(), values[0].unit.as_str()),
+            ("trip", "12", "ns")
+        );
+        assert_eq!((values[1].value.as_str(), values[1].unit.as_str()), ("0xab", ""));
+    }
+
+    #[test]
+    fn measurements_may_differ_and_answers_may_not() {
+        let one = "result: trip 12 ns\nresult: sum 5\nresult: verdict ok\n";
+        let other = "result: trip 99 ns\nresult: sum 5\nresult: verdict ok\n";
+        assert!(disagreements(&[run("a", one), run("b", other)]).is_empty());
+        let wrong = other.replace("sum 5", "sum 6");
+        assert_eq!(disagreements(&[run("a", one), run("b", &wrong)]), ["sum: 5 in a, but 6 in b"]);
+    }
+
+    #[test]
+    fn missing_values_and_verdicts_are_found() {
+        let good = "result: sum 5\nresult: verdict ok\n";
+        let problems = disagreements(&[run("a", good), run("b", "result: sum 5\n")]);
+        assert!(problems.iter().any(|problem| problem == "b: no verdict"), "{problems:?}");
+        let problems = disagreements(&[run("a", "result: verdict ok\n"), run("b", good)]);
+        assert_eq!(problems, ["sum: - in a, but 5 in b"]);
+        let problems = disagreements(&[run("a", "result: verdict failed\n")]);
+        assert_eq!(problems, ["a: the verdict is failed"]);
+    }
+
+    #[test]
+    fn failed_runs_are_reported() {
+        let failed = Run { title: "b".into(), values: Err("timeout".into()) };
+        assert_eq!(disagreements(&[run("a", "result: verdict ok"), failed]), ["b: timeout"]);
+    }
+
+    #[test]
+    fn the_table_is_aligned() {
+        let table = table(&[run("native", "result: round_trip 12 ns"), run("x", "result: sum 5")]);
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines[0], "            native  x");
+        assert_eq!(lines[2], "round trip   12 ns  -");
+        assert_eq!(lines[3], "sum              -  5");
+    }
+}

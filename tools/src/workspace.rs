@@ -1,0 +1,68 @@
+//! Where things are: the workspace, its target folder, and the products of a build.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The target of all kernels.
+pub const KERNEL_TARGET: &str = "x86_64-unknown-none";
+
+/// The folders of this workspace.
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    /// The folder of the root `Cargo.toml`.
+    pub root: PathBuf,
+    /// Where cargo puts what it builds.
+    pub target: PathBuf,
+}
+
+impl Workspace {
+    /// The workspace that this program was built from.
+    pub fn find() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/")).to_path_buf();
+        let target = match std::env::var_os("CARGO_TARGET_DIR") {
+            // Relative to the current folder, as cargo has it.
+            Some(folder) if !folder.is_empty() => {
+                std::path::absolute(&folder).unwrap_or_else(|_| folder.into())
+            }
+            _ => root.join("target"),
+        };
+        Self { root, target }
+    }
+
+    /// A cargo command in the root folder, with the toolchain that this program was started by.
+    pub fn cargo(&self) -> Command {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
+        command
+    }
+
+    /// The demo kernel's ELF, the same in every world.
+    pub fn demo_kernel(&self) -> PathBuf {
+        self.target.join(KERNEL_TARGET).join("release/guest-demo-kernel")
+    }
+
+    /// The smallest guest's ELF.
+    pub fn smallest_guest(&self) -> PathBuf {
+        self.target.join(KERNEL_TARGET).join("release/examples/smallest")
+    }
+
+    /// The hypervisor's ELF.
+    pub fn hypervisor(&self) -> PathBuf {
+        self.target.join(KERNEL_TARGET).join("hypervisor/hypervisor")
+    }
+
+    /// The disk images made so far.
+    pub fn images(&self) -> PathBuf {
+        self.target.join("pv/images")
+    }
+
+    /// The image builder's own package.
+    pub fn image_builder_package(&self) -> PathBuf {
+        self.root.join("tools/image-builder")
+    }
+
+    /// The image builder's target folder: its toolchain differs from the workspace's.
+    pub fn image_builder_target(&self) -> PathBuf {
+        self.target.join("image-builder")
+    }
+}

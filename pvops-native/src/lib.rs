@@ -1,7 +1,8 @@
 //! The bare-metal backend of [`pvops_abi`]: the same operations, done by the machine itself in ring 0.
 //!
-//! [`BACKEND`] implements every group of operations; [`entry_point!`] gives a kernel both of its entries, so
-//! that one ELF boots by `bootloader` on the metal and by notes under a hypervisor.
+//! [`BACKEND`] implements every group of operations; [`checking::BACKEND`] replaces the MMU group by one that
+//! verifies what the kernel does to its tables; [`entry_point!`] gives a kernel both of its entries, so that
+//! one ELF boots by `bootloader` on the metal and by notes under a hypervisor.
 //!
 //! One file per hardware thing. What needs no hardware (encodings, arithmetic, the parsing of firmware's
 //! bytes) is plain Rust that `cargo test` runs on the host; the rest exists for `target_os = "none"` only.
@@ -14,6 +15,8 @@
 mod arithmetic;
 #[cfg(target_os = "none")]
 pub mod boot;
+#[cfg(any(test, target_os = "none"))]
+pub mod checking;
 #[cfg(target_os = "none")]
 mod clock;
 #[cfg(target_os = "none")]
@@ -38,6 +41,8 @@ mod memory_map;
 mod mmio;
 #[cfg(target_os = "none")]
 mod mmu;
+#[cfg(any(test, target_os = "none"))]
+mod page_entry;
 #[cfg(target_os = "none")]
 mod physical_map;
 #[cfg(target_os = "none")]
@@ -65,5 +70,5 @@ pub mod private {
 }
 
 /// Most CPUs that this backend keeps state for.
-#[cfg(any(test, target_os = "none"))]
+#[cfg(target_os = "none")]
 const MAX_CPUS: usize = 8;

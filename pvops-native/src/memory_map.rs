@@ -25,6 +25,7 @@ impl MemoryMap {
     }
 
     /// The regions and how many there are.
+    #[cfg(target_os = "none")]
     pub(crate) fn finish(self) -> ([BootRegion; MAX_REGIONS], usize) {
         (self.regions, self.count)
     }

@@ -1,7 +1,6 @@
 //! The MMU group on the metal: entries are the hardware's, the translation buffer is the CPU's.
 //!
-//! Flags of [`PageFlags`] stand where the hardware has them (Intel SDM volume 3, 4.5.5), so making and taking
-//! apart an entry costs a mask. Flushes act on the calling CPU: no other runs yet.
+//! Flushes act on the calling CPU: no other runs yet.
 
 mod pcid;
 
@@ -17,8 +16,8 @@ use x86_64::instructions::tlb;
 use x86_64::registers::control::{Cr3, Cr4, Cr4Flags};
 
 use crate::cpu::{self, features::features};
-use crate::local_apic;
 use crate::machine::{machine, phys_to_virt};
+use crate::{local_apic, page_entry};
 
 /// The group; also what the checking backend wraps.
 pub(crate) static NATIVE: Mmu = Mmu;
@@ -26,10 +25,6 @@ pub(crate) static NATIVE: Mmu = Mmu;
 /// This machine's MMU.
 pub(crate) struct Mmu;
 
-/// PS: a leaf at a level above 1.
-const LARGE: u64 = 1 << 7;
-/// Bits 51..12.
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// Pages from which on a range is flushed whole.
 const FLUSH_ALL_FROM_PAGES: u64 = 32;
 
@@ -67,32 +62,17 @@ impl MmuOps for Mmu {
         MmuCaps { pages_2m: true, pages_1g: features().pages_1g, keeps_roots: features().pcid }
     }
 
-    fn leaf(&self, level: Level, phys: PhysAddr, flags: PageFlags) -> Entry {
-        let size = if level == Level::Pt { 0 } else { LARGE };
-        let mut bits = flags.bits();
-        if !features().no_execute {
-            bits &= !PageFlags::NO_EXECUTE.bits();
-        }
-        Entry::from_raw(phys.0 & ADDRESS | bits | size)
+    fn leaf(&self, level: Level, phys: PhysAddr, mut flags: PageFlags) -> Entry {
+        flags.set(PageFlags::NO_EXECUTE, flags.contains(PageFlags::NO_EXECUTE) && features().no_execute);
+        Entry::from_raw(page_entry::leaf(level, phys, flags))
     }
 
     fn table(&self, table: PhysAddr, user: bool) -> Entry {
-        let mut flags = PageFlags::PRESENT | PageFlags::WRITABLE;
-        flags.set(PageFlags::USER, user);
-        Entry::from_raw(table.0 & ADDRESS | flags.bits())
+        Entry::from_raw(page_entry::table(table, user))
     }
 
     fn decode(&self, level: Level, entry: Entry) -> Decoded {
-        let raw = entry.to_raw();
-        if raw & PageFlags::PRESENT.bits() == 0 {
-            Decoded::Absent
-        } else if level == Level::Pt || raw & LARGE != 0 {
-            // The lowest address bit of a large leaf is its PAT bit, which no entry of ours sets.
-            let phys = PhysAddr(raw & ADDRESS & !(level.entry_bytes() - 1));
-            Decoded::Leaf(phys, PageFlags::from_bits_truncate(raw))
-        } else {
-            Decoded::Table(PhysAddr(raw & ADDRESS))
-        }
+        page_entry::decode(level, entry.to_raw())
     }
 
     fn read(&self, slot: Slot) -> Entry {

@@ -128,7 +128,8 @@ impl AddressSpace {
 
     /// A copy that shares all pages. Exercises `mmu::clear_flags` and `mmu::flush_range`.
     pub(crate) fn fork(&mut self) -> Result<Self, Refused> {
-        let mut child = Self { heap_end: self.heap_end, ..Self::new()? };
+        let mut child = Self::new()?;
+        child.heap_end = self.heap_end;
         let mut result = Ok(());
         self.visit(|found| {
             if let Found::Leaf(leaf) = found

@@ -32,7 +32,7 @@ pub(crate) struct Scheduler {
 pub(crate) struct Statistics {
     /// Switches from one thread to another.
     pub(crate) switches: u64,
-    /// Of these: because the time slice was over.
+    /// Time slices that ended because another thread waited.
     pub(crate) preemptions: u64,
     /// Expiries of the timer.
     pub(crate) expiries: u64,
@@ -116,6 +116,7 @@ impl Scheduler {
             }
         }
         if now >= self.slice_end_ns && self.has_rival() {
+            self.statistics.preemptions += 1;
             self.preempt = true;
         }
         self.set_timer(now);
@@ -143,7 +144,6 @@ impl Scheduler {
             return None;
         }
         if goes_on {
-            self.statistics.preemptions += u64::from(now >= self.slice_end_ns);
             self.runnable.push(previous.priority, previous.clone());
         }
         let next = self.runnable.pop().or_else(|| self.idle.clone()).expect("there is an idle thread");
@@ -191,9 +191,14 @@ impl Scheduler {
         }
     }
 
-    /// Sets the timer to the next thing that depends on it, if that is sooner than what it is set to.
+    /// Sets the timer to the next thing that depends on it, if that is sooner than what it is set to. A slice that
+    /// is over needs no timer: the switch is due already, and sets it for the next slice.
     fn set_timer(&mut self, now: u64) {
-        let slice = self.has_rival().then(|| self.slice_end_ns.max(now));
+        if self.slice_end_ns <= now {
+            // It ran alone until now: the slice begins when a rival appears.
+            self.slice_end_ns = now + SLICE_NS;
+        }
+        let slice = (!self.preempt && self.has_rival()).then_some(self.slice_end_ns);
         let wake = self.sleepers.first_key_value().map(|((deadline, _), _)| *deadline);
         let wanted = slice.into_iter().chain(wake).min();
         if let Some(wanted) = wanted

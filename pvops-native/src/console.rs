@@ -3,7 +3,7 @@
 use pvops_abi::ops::console::ConsoleOps;
 use spin::{Mutex, Once};
 use uart_16550::backend::PioBackend;
-use uart_16550::spec::registers::{FifoTriggerLevel, IER};
+use uart_16550::spec::registers::{FifoTriggerLevel, IER, LSR};
 use uart_16550::{BaudRate, Config, Uart16550};
 
 use crate::{event, irq};
@@ -59,6 +59,19 @@ pub(crate) fn set_receive_interrupt(enabled: bool) -> bool {
 /// Whether unread input waits.
 pub(crate) fn has_input() -> bool {
     device().is_some_and(|device| irq::masked(|| device.lock().ready_to_receive().is_ok()))
+}
+
+/// Waits until the last byte has left, so that the machine's end does not swallow a kernel's last words.
+pub(crate) fn drain() {
+    const PATIENCE: u32 = 1_000_000;
+    let Some(device) = device() else { return };
+    for _ in 0..PATIENCE {
+        // Without the lock's holder, who may be the one that ends the machine, nothing is lost but patience.
+        if device.try_lock().is_some_and(|mut device| device.lsr().contains(LSR::TRANSMITTER_EMPTY)) {
+            return;
+        }
+        core::hint::spin_loop();
+    }
 }
 
 impl ConsoleOps for Uart {

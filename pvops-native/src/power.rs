@@ -8,7 +8,7 @@ use x86_64::structures::DescriptorTablePointer;
 
 use crate::firmware::PowerRegisters;
 use crate::machine::machine;
-use crate::{clock, irq};
+use crate::{clock, console, irq};
 
 /// SLP_EN of PM1_CNT; SLP_TYP stands below it (ACPI 6.5, 4.8.3.2.1).
 const SLEEP_ENABLE: u16 = 1 << 13;
@@ -37,6 +37,7 @@ impl SchedOps for Power {
 
     fn shutdown(&self, reason: ShutdownReason, code: u8) -> ! {
         irq::mask();
+        console::drain();
         match reason {
             ShutdownReason::Reboot => reboot(),
             ShutdownReason::PowerOff | ShutdownReason::Crash => {

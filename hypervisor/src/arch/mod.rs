@@ -1,0 +1,3 @@
+//! All that touches the machine, and all `unsafe`.
+
+pub mod x86_64;

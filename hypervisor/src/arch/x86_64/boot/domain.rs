@@ -1,0 +1,201 @@
+//! Gives a domain its memory, its state and its place in a CPU's address spaces, and starts its first vCPU.
+
+use super::super::frame::Frame;
+use super::super::guest::{GuestMemory, domain};
+use super::super::layout::{DOMAIN_MEMORY, DOMAIN_STATE};
+use super::super::paging::PoolTables;
+use super::super::percpu::{FRAME, cpu};
+use super::super::segments::selector;
+use super::super::{apic, cpu as instructions, entry};
+use super::memory::bytes_at;
+use super::tables::{self, DATA};
+use super::{BootMemory, Machine};
+use crate::boot::builder::Start;
+use crate::boot::refusal::Refusal;
+use crate::domain::vcpu::Vcpu;
+use crate::domain::{Domain, MAX_VCPUS, NAME_BYTES, events};
+use crate::front;
+use crate::mmu::bits::{ACCESSED, PRESENT, WRITABLE};
+use crate::mmu::index;
+use crate::mmu::pool::{PageInfo, Pool};
+use crate::mmu::shadow::{LoadedRoot, Shadow};
+use core::cell::Cell;
+use core::ptr;
+use core::sync::atomic::{AtomicU64, Ordering};
+use spin::Mutex;
+
+const PAGE: u64 = 4096;
+const LARGE_PAGE: u64 = 1 << 21;
+const GIGABYTE: u64 = 1 << 30;
+/// Shadow tables per domain: one per 128 KiB of memory, but enough for many roots.
+const POOL_SHARE: u64 = 128 << 10;
+const MIN_POOL_PAGES: u64 = 1024;
+
+/// Host memory of a domain during boot.
+pub struct DomainMemory {
+    phys: u64,
+    bytes: u64,
+}
+
+impl DomainMemory {
+    /// Its bytes, by the boot loader's map.
+    pub fn bytes(&mut self) -> &'static mut [u8] {
+        bytes_at(self.phys, self.bytes)
+    }
+}
+
+/// A domain that was built, and where it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed {
+    /// Number in the system image.
+    pub number: u16,
+    /// Name, padded with zeros.
+    pub name: [u8; NAME_BYTES],
+    /// CPU that runs it.
+    pub cpu: u32,
+    /// Priority there.
+    pub priority: u8,
+    /// Where it starts.
+    pub start: Start,
+}
+
+/// Start of the installed domain, for the CPU that runs it: `rip`, `rsp`, `StartInfo`, guest root.
+static START: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
+/// Priority of its vCPU, and the CPU.
+static PRIORITY: AtomicU64 = AtomicU64::new(0);
+
+impl Machine {
+    /// Takes zeroed memory for a domain, aligned so that large pages stay large.
+    pub fn allocate_domain(&mut self, bytes: u64) -> Option<DomainMemory> {
+        let large = (bytes >= GIGABYTE).then(|| self.memory.take(bytes, GIGABYTE, false)).flatten();
+        let phys = large.or_else(|| self.memory.take(bytes, LARGE_PAGE, false))?;
+        Some(DomainMemory { phys, bytes })
+    }
+
+    /// Puts the domain's memory and state into the address space of the CPU it is placed on.
+    ///
+    /// # Errors
+    /// [`Refusal::NoMemory`].
+    pub fn install_domain(&mut self, memory: DomainMemory, placed: Placed) -> Result<(), Refusal> {
+        let pages = (memory.bytes / POOL_SHARE).max(MIN_POOL_PAGES);
+        let structure = (size_of::<Domain>() as u64).next_multiple_of(PAGE);
+        let information = (pages * size_of::<PageInfo>() as u64).next_multiple_of(PAGE);
+        let bytes = structure + information + pages * PAGE;
+        let state = self.memory.take(bytes, PAGE, false).ok_or(Refusal::NoMemory)?;
+
+        let tables = &mut self.cpus[placed.cpu as usize];
+        tables.set_slot(index(DOMAIN_MEMORY, 4), window(&mut self.memory, DOMAIN_MEMORY, &memory));
+        let pointers = self.memory.take_page();
+        for offset in (0..bytes).step_by(PAGE as usize) {
+            let virt = DOMAIN_STATE + offset;
+            tables::map(&mut self.memory, pointers, 3, 1, virt, state + offset, DATA);
+        }
+        tables.set_slot(index(DOMAIN_STATE, 4), pointers | PRESENT | WRITABLE | ACCESSED);
+
+        let place = Place { state, structure, information, pages };
+        place.write(tables.hypervisor_entries(), &memory, placed);
+        let start = placed.start;
+        for (slot, value) in START.iter().zip([start.rip, start.rsp, start.start_info, start.root]) {
+            slot.store(value, Ordering::Relaxed);
+        }
+        PRIORITY.store(placed.priority.into(), Ordering::Release);
+        Ok(())
+    }
+}
+
+/// A directory-pointer table that maps the domain's memory with the largest pages.
+fn window(boot: &mut BootMemory, virt: u64, memory: &DomainMemory) -> u64 {
+    let pointers = boot.take_page();
+    let mut offset = 0;
+    while offset < memory.bytes {
+        let phys = memory.phys + offset;
+        let is_giant = phys.is_multiple_of(GIGABYTE) && offset.is_multiple_of(GIGABYTE);
+        let level = if is_giant && memory.bytes - offset >= GIGABYTE { 3 } else { 2 };
+        tables::map(boot, pointers, 3, level, virt + offset, phys, DATA);
+        offset += crate::mmu::span(level);
+    }
+    pointers | PRESENT | WRITABLE | ACCESSED
+}
+
+/// The parts of a domain's state in host memory.
+struct Place {
+    state: u64,
+    structure: u64,
+    information: u64,
+    pages: u64,
+}
+
+impl Place {
+    /// Writes the domain's structure through the boot loader's map, with the addresses of its window inside.
+    fn write(&self, hypervisor: [u64; crate::mmu::HYPERVISOR_SLOTS], memory: &DomainMemory, placed: Placed) {
+        let information = DOMAIN_STATE + self.structure;
+        let pool = information + self.information;
+        let pool_phys = self.state + self.structure + self.information;
+        let info: &'static mut [PageInfo] = {
+            let bytes = bytes_at(self.state + self.structure, self.information);
+            // SAFETY: zeroed memory is a valid `PageInfo`; this slice is used for the initial links only.
+            unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), self.pages as usize) }
+        };
+        // SAFETY: the window maps pool and memory at these addresses wherever the structure is reachable.
+        let (tables, memory) = unsafe {
+            (
+                PoolTables::new(pool, pool_phys, self.pages as u32, hypervisor),
+                GuestMemory::new(memory.bytes, memory.phys),
+            )
+        };
+        // SAFETY: the same memory as the window shows it; it is used only there, from now on.
+        let shown =
+            unsafe { core::slice::from_raw_parts_mut(information as *mut PageInfo, self.pages as usize) };
+        let pool = Pool::new(info).moved(shown);
+        let nowhere = LoadedRoot { number: 0, kernel: 0, user: 0 };
+        let domain = Domain {
+            number: placed.number,
+            name: placed.name,
+            memory,
+            mmu: Mutex::new(Shadow::new(tables, pool)),
+            ports: Cell::new(None),
+            bindings: Mutex::new(events::Bindings::new()),
+            vcpus: core::array::from_fn(|number| {
+                Vcpu::new(number as u32, placed.cpu, placed.priority, nowhere)
+            }),
+            vcpu_count: 1,
+        };
+        let target = bytes_at(self.state, self.structure).as_mut_ptr();
+        // SAFETY: page-aligned memory of that size, of nobody else; it is reached as a `Domain` only later,
+        // through the window.
+        unsafe { ptr::write(target.cast(), domain) };
+        const { assert!(MAX_VCPUS >= 1) };
+    }
+}
+
+/// Starts the installed domain's first vCPU on this CPU, whose tables carry its window.
+pub fn run_installed() -> ! {
+    let [rip, rsp, start_info, root] = [0, 1, 2, 3].map(|at: usize| START[at].load(Ordering::Acquire));
+    let this = cpu();
+    this.vcpu.set(0);
+    let domain = domain();
+    let vcpu = domain.current_vcpu();
+    match domain.mmu.lock().load_root(root, vcpu.number, true) {
+        Ok(loaded) => vcpu.root.set(loaded),
+        Err(_) => crate::boot::refuse_machine("the shadow pool is too small"),
+    }
+    instructions::set_guest_gs(0);
+    instructions::set_guest_fs(0);
+    apic::arm_timer(u64::MAX);
+    let mut frame = Frame {
+        rip,
+        rsp,
+        rdi: start_info,
+        rflags: 0x202,
+        cs: selector::USER_CODE.into(),
+        ss: selector::USER_DATA.into(),
+        ..Frame::default()
+    };
+    front::leave(&mut frame);
+    // SAFETY: `FRAME` is the top of this CPU's stack, above what this function uses (`FIRST_STACK_TOP`); it does not
+    // return, and `pvops_leave` takes everything from the frame.
+    unsafe {
+        ptr::write(FRAME as *mut Frame, frame);
+        entry::pvops_leave()
+    }
+}

@@ -1,0 +1,139 @@
+//! Boot on the machine: from the boot loader's tables to our own, and all CPUs up. The boot loader's stack is used
+//! to the end, because what boot needs is larger than what the resident hypervisor does.
+
+pub mod acpi;
+pub mod clock;
+pub mod domain;
+pub mod features;
+pub mod memory;
+pub mod smp;
+pub mod tables;
+
+use super::layout::{BOOT_DYNAMIC, BOOT_DYNAMIC_LAST, BOOT_PHYSICAL, IMAGE, cpu_pages};
+use super::percpu::{FRAME, cpu};
+use super::{apic, console, machine, segments};
+use crate::boot::refuse_machine;
+use bootloader_api::config::Mapping;
+use bootloader_api::{BootInfo, BootloaderConfig};
+use memory::BootMemory;
+use tables::{CpuTables, SharedTables};
+
+/// What the boot loader is asked for: everything in the hypervisor's own slots.
+pub const CONFIG: BootloaderConfig = {
+    let mut config = BootloaderConfig::new_default();
+    config.mappings.kernel_base = Mapping::FixedAddress(IMAGE);
+    config.mappings.physical_memory = Some(Mapping::FixedAddress(BOOT_PHYSICAL));
+    config.mappings.dynamic_range_start = Some(BOOT_DYNAMIC);
+    config.mappings.dynamic_range_end = Some(BOOT_DYNAMIC_LAST);
+    config.kernel_stack_size = 128 * 1024;
+    config
+};
+
+/// The machine during boot.
+pub struct Machine {
+    memory: BootMemory,
+    ramdisk: &'static [u8],
+    cpus: heapless::Vec<CpuTables, { machine::MAX_CPUS }>,
+    found: acpi::Found,
+}
+
+/// The boot loader's entry: own tables and an own stack as soon as possible, then [`crate::boot::start`].
+pub fn entry(info: &'static mut BootInfo) -> ! {
+    console::start();
+    features::require();
+    let mut memory = BootMemory::new(&info.memory_regions);
+    let found = acpi::find(info.rsdp_addr.into_option());
+    let shared = SharedTables::new(&mut memory, found.io_apic);
+    let mut cpus = heapless::Vec::new();
+    for _ in 0..found.cpus.len() {
+        let Ok(()) = cpus.push(CpuTables::new(&mut memory, &shared)) else { break };
+    }
+    let ramdisk = ramdisk(info);
+    if let Some((pm1a, pm1b, sleep_types)) = found.power_off {
+        machine::set_power_off(pm1a, pm1b, sleep_types);
+    }
+    let Some(boot_cpu) = cpus.first_mut() else { refuse_machine("no CPU in the ACPI tables") };
+    boot_cpu.keep_boot_slots();
+    let root = boot_cpu.root();
+    // SAFETY: the new root maps image, this CPU's pages and, for now, the boot loader's slots, stack included.
+    unsafe { super::cpu::load_root(root) };
+    start_boot_cpu(root);
+    crate::boot::start(Machine { memory, ramdisk, cpus, found })
+}
+
+fn ramdisk(info: &BootInfo) -> &'static [u8] {
+    let Some(address) = info.ramdisk_addr.into_option() else { return &[] };
+    // SAFETY: the boot loader mapped the ramdisk there; the slot stays mapped until the domain is built.
+    unsafe { core::slice::from_raw_parts(address as *const u8, info.ramdisk_len as usize) }
+}
+
+/// Sets this CPU up on its own pages, and the clock and the interrupt controllers.
+fn start_boot_cpu(root: u64) {
+    let this = cpu();
+    this.root.set(root);
+    this.idle_root.set(root);
+    this.vcpu.set(super::percpu::NO_VCPU);
+    segments::fill_interrupt_table();
+    segments::load(this);
+    features::enable();
+    clock::silence_legacy_interrupts();
+    let (hz, wall_ns) = clock::measure();
+    super::time::start(hz, wall_ns);
+    apic::probe();
+    apic::start_cpu();
+    apic::calibrate_timer();
+    apic::mask_all_inputs();
+}
+
+/// Last step of boot on the boot CPU, on its own stack.
+extern "C" fn finish(number: u32) -> ! {
+    tables::drop_boot_slots();
+    if number == 0 {
+        domain::run_installed();
+    }
+    smp::release(number);
+    smp::idle()
+}
+
+impl Machine {
+    /// The system image as the boot loader loaded it.
+    #[must_use]
+    pub fn ramdisk(&self) -> &'static [u8] {
+        self.ramdisk
+    }
+
+    /// CPUs that were started, this one included.
+    #[must_use]
+    pub fn cpu_count(&self) -> usize {
+        self.cpus.len()
+    }
+
+    /// Starts the other CPUs, which wait then. Returns how many CPUs run; those that did not answer are left out.
+    pub fn start_other_cpus(&mut self) -> usize {
+        let boot_id = cpu().apic_id.get();
+        machine::set_apic_id(0, boot_id);
+        let others: heapless::Vec<u32, { machine::MAX_CPUS }> =
+            self.found.cpus.iter().copied().filter(|id| *id != boot_id).collect();
+        let mut running = 1;
+        for id in others {
+            if running < self.cpus.len() && smp::start(&mut self.memory, &mut self.cpus[running], running, id)
+            {
+                machine::set_apic_id(running, id);
+                running += 1;
+            }
+        }
+        self.cpus.truncate(running);
+        running
+    }
+
+    /// Runs the installed domain on `number` and leaves this CPU to idle, or to run it itself.
+    pub fn run(self, number: u32) -> ! {
+        let target = machine::apic_id(number);
+        let line = self.found.console_line;
+        apic::route(line.input, apic::vector::LINES + console::LINE, target, line.level, line.low);
+        tables::continue_on_own_stack(finish, number)
+    }
+}
+
+const _: () =
+    assert!(FRAME.is_multiple_of(16) && super::layout::CPU_PAGES + cpu_pages::FIRST_STACK_TOP < FRAME);

@@ -1,0 +1,169 @@
+//! Every way into and out of the hypervisor, on one screen.
+//!
+//! Per-CPU data stands at a constant address within 2 GiB of the image, so the `syscall` entry finds its stack
+//! by a `rip`-relative load: there is no `swapgs`, hence none to be speculated over, and the guest's GS base
+//! stays where it is. All entries store a [`Frame`] at the top of this CPU's stack, clear AC and DF, and call
+//! one Rust function; interrupts are off from entry to exit.
+
+use super::frame::{Frame, SYSTEM_CALL_VECTOR};
+use super::layout::{CPU_OFFSET, cpu_pages};
+use super::segments::selector;
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+/// Vectors with a stub.
+pub const VECTORS: usize = 256;
+/// Bytes from one stub to the next.
+pub const STUB_BYTES: u64 = 16;
+
+unsafe extern "C" {
+    /// [`VECTORS`] stubs, [`STUB_BYTES`] apart.
+    pub fn pvops_vector_stubs();
+    /// The target of `syscall`.
+    pub fn pvops_system_call_entry();
+    /// The target of `syscall` from compatibility mode, which no guest can be in.
+    pub fn pvops_compatibility_entry();
+    /// Leaves to the guest state in the frame at the top of this CPU's stack.
+    pub fn pvops_leave() -> !;
+    /// Bounds of the routines that touch guest memory by the guest's addresses; a fault inside returns 0.
+    pub fn pvops_guest_copy_start();
+    /// See [`pvops_guest_copy_start`].
+    pub fn pvops_guest_copy_end();
+    /// Where a failed copy goes on.
+    pub fn pvops_guest_copy_failed();
+    /// Copies `words` quadwords; 1 on success, 0 when guest memory was not accessible.
+    pub fn pvops_guest_copy(to: *mut u64, from: *const u64, words: usize) -> u64;
+}
+
+macro_rules! push_registers {
+    () => {
+        "push rdi; push rsi; push rdx; push rcx; push rax; push r8; push r9; push r10
+         push r11; push rbx; push rbp; push r12; push r13; push r14; push r15"
+    };
+}
+
+macro_rules! pop_registers {
+    () => {
+        "pop r15; pop r14; pop r13; pop r12; pop rbp; pop rbx; pop r11
+         pop r10; pop r9; pop r8; pop rax; pop rcx; pop rdx; pop rsi; pop rdi"
+    };
+}
+
+global_asm!(
+    ".pushsection .text.pvops_entry, \"ax\"",
+    // --- Vectors. Those without an error code push 0 (Intel SDM volume 3, 6.15).
+    ".balign 16",
+    ".globl pvops_vector_stubs",
+    "pvops_vector_stubs:",
+    ".set vector, 0",
+    ".rept 256",
+    ".balign 16",
+    ".if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21)",
+    "push 0",
+    ".endif",
+    "push vector",
+    // These have stacks of their own, so that they may interrupt the entry code itself.
+    ".if vector == 2 || vector == 8 || vector == 18",
+    "jmp 5f",
+    ".else",
+    "jmp 2f",
+    ".endif",
+    ".set vector, vector + 1",
+    ".endr",
+    ".balign 16",
+    "2:",
+    push_registers!(),
+    "cld",
+    "mov rdi, rsp",
+    "test byte ptr [rsp + {cs}], 3",
+    "jz 4f",
+    // A guest could have set AC, which would switch SMAP off for us. (Not `clac`: it exists only with SMAP.)
+    "pushfq",
+    "and dword ptr [rsp], {not_ac}",
+    "popfq",
+    "call {from_guest}",
+    // --- Out to the guest, by sysret where nothing would be lost by it.
+    ".globl pvops_leave",
+    "pvops_leave:",
+    "lea rsp, [rip + __ehdr_start + {frame}]",
+    "mov rcx, [rsp + {rip}]",
+    "cmp rcx, [rsp + {rcx}]",
+    "jne 3f",
+    "mov r11, [rsp + {rflags}]",
+    "cmp r11, [rsp + {r11}]",
+    "jne 3f",
+    "test r11d, 0x10100", // RF, TF
+    "jnz 3f",
+    pop_registers!(),
+    "mov rsp, [rsp + 40]", // vector, error, rip, cs, rflags, then rsp
+    "sysretq",
+    "3:",
+    pop_registers!(),
+    "add rsp, 16",
+    "iretq",
+    "5:",
+    push_registers!(),
+    "cld",
+    "mov rdi, rsp",
+    // --- From the hypervisor itself: idle, or a fault while copying from or to a guest.
+    "4:",
+    "call {from_hypervisor}",
+    pop_registers!(),
+    "add rsp, 16",
+    "iretq",
+    // --- syscall: FMASK has cleared IF, DF, AC, TF, NT.
+    ".balign 16",
+    ".globl pvops_system_call_entry",
+    "pvops_system_call_entry:",
+    "mov [rip + __ehdr_start + {entry_rsp}], rsp",
+    "lea rsp, [rip + __ehdr_start + {stack_top}]",
+    "push {user_data}",
+    "push [rip + __ehdr_start + {entry_rsp}]",
+    "push r11",
+    "push {user_code}",
+    "push rcx",
+    "push 0",
+    "push {system_call}",
+    push_registers!(),
+    "mov rdi, rsp",
+    "call {from_guest}",
+    "jmp pvops_leave",
+    ".balign 16",
+    ".globl pvops_compatibility_entry",
+    "pvops_compatibility_entry:",
+    "xor edx, edx",
+    "sysretq",
+    // --- Guest memory by the guest's own addresses.
+    ".balign 16",
+    ".globl pvops_guest_copy",
+    "pvops_guest_copy:",
+    "mov rcx, rdx",
+    ".globl pvops_guest_copy_start",
+    "pvops_guest_copy_start:",
+    "rep movsq",
+    ".globl pvops_guest_copy_end",
+    "pvops_guest_copy_end:",
+    "mov eax, 1",
+    "ret",
+    ".globl pvops_guest_copy_failed",
+    "pvops_guest_copy_failed:",
+    "xor eax, eax",
+    "ret",
+    ".popsection",
+    cs = const offset_of!(Frame, cs),
+    rip = const offset_of!(Frame, rip),
+    rcx = const offset_of!(Frame, rcx),
+    r11 = const offset_of!(Frame, r11),
+    rflags = const offset_of!(Frame, rflags),
+    entry_rsp = const CPU_OFFSET + cpu_pages::DATA,
+    stack_top = const CPU_OFFSET + cpu_pages::STACK_TOP,
+    frame = const CPU_OFFSET + cpu_pages::STACK_TOP - size_of::<Frame>() as u64,
+    user_data = const selector::USER_DATA,
+    user_code = const selector::USER_CODE,
+    system_call = const SYSTEM_CALL_VECTOR,
+    not_ac = const !(1i32 << 18),
+    from_guest = sym super::trap::from_guest,
+    from_hypervisor = sym super::trap::from_hypervisor,
+);
+
+const _: () = assert!(offset_of!(super::percpu::PerCpu, entry_rsp) == 0);

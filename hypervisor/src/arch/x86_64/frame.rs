@@ -1,0 +1,37 @@
+//! The guest's registers as the entry code stores them.
+
+/// In the order of the pushes in `entry`; `vector` and `error` below the hardware's frame.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+#[allow(missing_docs, reason = "registers are named as the manual names them")]
+pub struct Frame {
+    pub r15: u64,
+    pub r14: u64,
+    pub r13: u64,
+    pub r12: u64,
+    pub rbp: u64,
+    pub rbx: u64,
+    pub r11: u64,
+    pub r10: u64,
+    pub r9: u64,
+    pub r8: u64,
+    pub rax: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    /// Vector of the entry; [`SYSTEM_CALL_VECTOR`] for `syscall`.
+    pub vector: u64,
+    /// The hardware's error code, or 0.
+    pub error: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub rflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+}
+
+/// [`Frame::vector`] of an entry by `syscall`.
+pub const SYSTEM_CALL_VECTOR: u64 = 0x100;
+
+const _: () = assert!(size_of::<Frame>() == 176 && size_of::<Frame>() % 16 == 0);

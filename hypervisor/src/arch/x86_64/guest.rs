@@ -1,0 +1,359 @@
+//! Guest memory: by guest-physical address through the domain's window, and by the guest's own addresses.
+//!
+//! No Rust reference to plain data in guest memory exists: shared words are atomics, everything else is copied
+//! once, and the copy is checked. A guest may change its memory at any time from another vCPU.
+
+use super::cpu::is_canonical;
+use super::entry::pvops_guest_copy;
+use super::layout::{DOMAIN_MEMORY, DOMAIN_STATE};
+use super::percpu::{NO_VCPU, cpu};
+use crate::domain::Domain;
+use crate::mmu::memory::GuestTables;
+use crate::mmu::{bits, is_reserved};
+use core::mem::{MaybeUninit, offset_of};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use pvops_abi::error::Error;
+use pvops_abi::layout::{EventPage, VcpuArea};
+
+/// The domain that this CPU runs.
+#[must_use]
+pub fn domain() -> &'static Domain {
+    // SAFETY: a CPU gets here only from a guest, so its loaded root carries the window of the running domain,
+    // where boot placed the structure. References never outlive the entry they were made in.
+    unsafe { &*(DOMAIN_STATE as *const Domain) }
+}
+
+/// As [`domain`], on CPUs that may have none.
+#[must_use]
+pub fn running_domain() -> Option<&'static Domain> {
+    (cpu().vcpu.get() != NO_VCPU).then(domain)
+}
+
+/// The running domain's memory: guest-physical 0..`bytes`, contiguous in the host from `host`.
+#[derive(Clone, Copy, Debug)]
+pub struct GuestMemory {
+    bytes: u64,
+    host: u64,
+}
+
+/// Types without invariants and without padding, which any bytes are a value of.
+///
+/// # Safety
+/// Every bit pattern is a valid value, and there is no padding.
+pub unsafe trait Plain: Copy {}
+
+macro_rules! plain {
+    ($($type:ty),*) => { $(
+        // SAFETY: `repr(C)` or primitive, integers only, size asserted where it is defined.
+        unsafe impl Plain for $type {}
+    )* };
+}
+plain!(
+    u8,
+    u64,
+    [u64; 8],
+    pvops_abi::layout::TrapGate,
+    pvops_abi::layout::CpuidResult,
+    pvops_abi::layout::BatchEntry,
+    pvops_abi::layout::IretFrame,
+    pvops_abi::layout::frame::DeliveredFrame
+);
+
+impl GuestMemory {
+    /// # Safety
+    /// While the value is used, the domain's window maps `bytes` of memory from `host`, and no Rust object lies
+    /// in that memory.
+    #[must_use]
+    pub unsafe fn new(bytes: u64, host: u64) -> Self {
+        Self { bytes, host }
+    }
+
+    /// Size in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Where the window shows `bytes` from `address`, if they are in memory and `address` has the alignment.
+    fn at(&self, address: u64, bytes: u64, alignment: u64) -> Result<u64, Error> {
+        let fits = address.checked_add(bytes).is_some_and(|end| end <= self.bytes);
+        if fits && address & (alignment - 1) == 0 {
+            Ok(DOMAIN_MEMORY + address)
+        } else {
+            Err(Error::BadAddress)
+        }
+    }
+
+    /// Checks a range without touching it.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`].
+    pub fn check(&self, address: u64, bytes: u64, alignment: u64) -> Result<(), Error> {
+        self.at(address, bytes, alignment).map(|_| ())
+    }
+
+    /// Copies a value out; `address` aligned as `T`.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`].
+    pub fn load<T: Plain>(&self, address: u64) -> Result<T, Error> {
+        let at = self.at(address, size_of::<T>() as u64, align_of::<T>() as u64)?;
+        // SAFETY: in the window, aligned; `T` takes any bytes. Volatile, because the guest may write meanwhile:
+        // the copy may be torn, and is checked as any claim.
+        Ok(unsafe { (at as *const T).read_volatile() })
+    }
+
+    /// Copies a value in.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`].
+    pub fn store<T: Plain>(&self, address: u64, value: T) -> Result<(), Error> {
+        let at = self.at(address, size_of::<T>() as u64, align_of::<T>() as u64)?;
+        // SAFETY: in the window, aligned, and no Rust object is there.
+        unsafe { (at as *mut T).write_volatile(value) };
+        Ok(())
+    }
+
+    /// A word shared with the guest.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`].
+    pub fn word(&self, address: u64) -> Result<&'static AtomicU64, Error> {
+        let at = self.at(address, 8, 8)?;
+        // SAFETY: in the window, aligned; the window stays while the domain runs, and this is used only then.
+        Ok(unsafe { &*(at as *const AtomicU64) })
+    }
+}
+
+impl GuestTables for GuestMemory {
+    fn load(&self, address: u64) -> Option<u64> {
+        Some(self.word(address).ok()?.load(Ordering::Acquire))
+    }
+
+    fn set_bits(&self, address: u64, expected: u64, wanted: u64) -> bool {
+        const MARKS: u64 = bits::ACCESSED | bits::DIRTY;
+        let Ok(word) = self.word(address) else { return false };
+        let now = word.load(Ordering::Acquire);
+        (now | MARKS) == (expected | MARKS)
+            && word.compare_exchange(now, now | wanted, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    fn to_host(&self, address: u64, bytes: u64) -> Option<u64> {
+        let host = self.host + address;
+        (address.checked_add(bytes)? <= self.bytes && host & (bytes - 1) == 0).then_some(host)
+    }
+}
+
+/// The vCPU area of a vCPU, in its registered place. Every access is one atomic load or store.
+#[derive(Clone, Copy, Debug)]
+pub struct Area {
+    base: u64,
+}
+
+macro_rules! area_words {
+    ($($(#[$doc:meta])* $get:ident, $set:ident: $field:ident;)*) => { $(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $get(self) -> u64 { self.word(offset_of!(VcpuArea, $field)).load(Ordering::Relaxed) }
+        /// Stores what the getter before it loads.
+        pub fn $set(self, value: u64) { self.word(offset_of!(VcpuArea, $field)).store(value, Ordering::Relaxed) }
+    )* };
+}
+
+impl Area {
+    /// The area at guest-physical `address`, after a check of place, size and version.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`] outside memory, misaligned or across a page; [`Error::InvalidArgument`] for
+    /// another size or version.
+    pub fn at(memory: &GuestMemory, address: u64) -> Result<Self, Error> {
+        let bytes = size_of::<VcpuArea>() as u64;
+        let base = memory.at(address, bytes, align_of::<VcpuArea>() as u64)?;
+        let size_and_version: u64 = memory.load(address)?;
+        let version = u64::from(pvops_abi::layout::vcpu_area::VCPU_AREA_VERSION);
+        if size_and_version & 0xffff_ffff_ffff != bytes | version << 32 {
+            return Err(Error::InvalidArgument);
+        }
+        Ok(Self { base })
+    }
+
+    fn word(self, offset: usize) -> &'static AtomicU64 {
+        // SAFETY: `at` checked that the area lies in the window; offsets are the layout's, and aligned.
+        unsafe { &*((self.base + offset as u64) as *const AtomicU64) }
+    }
+
+    fn byte(self, offset: usize) -> &'static AtomicU8 {
+        // SAFETY: as in `word`.
+        unsafe { &*((self.base + offset as u64) as *const AtomicU8) }
+    }
+
+    /// Whether the guest kernel lets events in.
+    #[must_use]
+    pub fn events_enabled(self) -> bool {
+        self.byte(offset_of!(VcpuArea, events_enabled)).load(Ordering::Relaxed) != 0
+    }
+
+    /// Sets the flag.
+    pub fn set_events_enabled(self, enabled: bool) {
+        self.byte(offset_of!(VcpuArea, events_enabled)).store(enabled.into(), Ordering::Relaxed);
+    }
+
+    /// Whether a port became pending since the guest last looked.
+    #[must_use]
+    pub fn events_pending(self) -> bool {
+        self.byte(offset_of!(VcpuArea, events_pending)).load(Ordering::SeqCst) != 0
+    }
+
+    /// Marks an event; true if none was marked before.
+    pub fn mark_pending(self, word: usize) -> bool {
+        self.word(offset_of!(VcpuArea, selector)).fetch_or(1 << word, Ordering::SeqCst);
+        self.byte(offset_of!(VcpuArea, events_pending)).swap(1, Ordering::SeqCst) == 0
+    }
+
+    /// Stores the number of the vCPU.
+    pub fn set_vcpu(self, number: u32) {
+        let offset = offset_of!(VcpuArea, vcpu) as u64;
+        // SAFETY: as in `word`.
+        unsafe { &*((self.base + offset) as *const AtomicU32) }.store(number, Ordering::Relaxed);
+    }
+
+    area_words! {
+        /// Stack for entries from user mode.
+        kernel_stack, set_kernel_stack: kernel_stack;
+        /// User stack pointer at a system call.
+        user_rsp, set_user_rsp: user_rsp;
+        /// GS base of the kernel.
+        kernel_gs_base, set_kernel_gs_base: kernel_gs_base;
+        /// GS base of user mode.
+        user_gs_base, set_user_gs_base: user_gs_base;
+        /// Address of the last page fault.
+        fault_address, set_fault_address: fault_address;
+        /// User return address at a system call.
+        user_rip, set_user_rip: user_rip;
+        /// User flags at a system call.
+        user_rflags, set_user_rflags: user_rflags;
+        /// Clock at `time_tsc`.
+        time_ns, set_time_ns: time_ns;
+        /// Counter at `time_ns`.
+        time_tsc, set_time_tsc: time_tsc;
+        /// Nanoseconds per tick.
+        time_mul, set_time_mul: time_mul;
+        /// Faults that the guest did not see.
+        hidden_faults, set_hidden_faults: hidden_faults;
+    }
+}
+
+/// The domain's event page, in its registered place.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    base: u64,
+}
+
+impl Ports {
+    /// As [`Area::at`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn at(memory: &GuestMemory, address: u64) -> Result<Self, Error> {
+        let base = memory.at(address, size_of::<EventPage>() as u64, 4096)?;
+        let size_and_version: u64 = memory.load(address)?;
+        let version = u64::from(pvops_abi::layout::event::EVENT_PAGE_VERSION);
+        if size_and_version & 0xffff_ffff_ffff != 4096 | version << 32 {
+            return Err(Error::InvalidArgument);
+        }
+        Ok(Self { base })
+    }
+
+    fn word(self, offset: usize, port: u32) -> &'static AtomicU64 {
+        let word = (port as usize / 64) % 64;
+        // SAFETY: `at` checked that the page lies in the window; the index is below the arrays' 64 words.
+        unsafe { &*((self.base + (offset + word * 8) as u64) as *const AtomicU64) }
+    }
+
+    /// Sets the port's pending bit.
+    pub fn set_pending(self, port: u32) {
+        self.word(offset_of!(EventPage, pending), port).fetch_or(1 << (port % 64), Ordering::SeqCst);
+    }
+
+    /// Whether the port is pending.
+    #[must_use]
+    pub fn is_pending(self, port: u32) -> bool {
+        self.word(offset_of!(EventPage, pending), port).load(Ordering::SeqCst) >> (port % 64) & 1 != 0
+    }
+
+    /// Whether the guest masked the port.
+    #[must_use]
+    pub fn is_masked(self, port: u32) -> bool {
+        self.word(offset_of!(EventPage, mask), port).load(Ordering::SeqCst) >> (port % 64) & 1 != 0
+    }
+
+    /// Clears the port's mask bit.
+    pub fn clear_mask(self, port: u32) {
+        self.word(offset_of!(EventPage, mask), port).fetch_and(!(1 << (port % 64)), Ordering::SeqCst);
+    }
+
+    /// Clears the port's pending bit.
+    pub fn clear_pending(self, port: u32) {
+        self.word(offset_of!(EventPage, pending), port).fetch_and(!(1 << (port % 64)), Ordering::SeqCst);
+    }
+}
+
+/// The guest's memory was not accessible at its own address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotAccessible;
+
+/// Whether `bytes` from `address` lie wholly in guest-usable addresses.
+fn is_guest_range(address: u64, bytes: u64) -> bool {
+    let Some(last) = address.checked_add(bytes - 1) else { return false };
+    is_canonical(address)
+        && is_canonical(last)
+        && (address >> 63 == last >> 63)
+        && !is_reserved(address)
+        && !is_reserved(last)
+}
+
+/// Copies `value` to the guest-virtual `address` in the loaded view. Faults there are served as the guest
+/// kernel's own stores; what cannot be served is the error.
+///
+/// # Errors
+/// [`NotAccessible`].
+pub fn store_virtual<T: Plain>(address: u64, value: &T) -> Result<(), NotAccessible> {
+    let from = core::ptr::from_ref(value).cast();
+    copy(address as *mut u64, from, address, size_of::<T>())
+}
+
+/// Copies a value from the guest-virtual `address`, as [`store_virtual`].
+///
+/// # Errors
+/// [`NotAccessible`].
+pub fn load_virtual<T: Plain>(address: u64) -> Result<T, NotAccessible> {
+    let mut value = MaybeUninit::<T>::uninit();
+    copy(value.as_mut_ptr().cast(), address as *const u64, address, size_of::<T>())?;
+    // SAFETY: all of it was copied, and `T` takes any bytes.
+    Ok(unsafe { value.assume_init() })
+}
+
+fn copy(to: *mut u64, from: *const u64, guest: u64, bytes: usize) -> Result<(), NotAccessible> {
+    if !bytes.is_multiple_of(8) || guest & 7 != 0 || !is_guest_range(guest, bytes as u64) {
+        return Err(NotAccessible);
+    }
+    cpu().accessing_guest.set(true);
+    open_user_pages();
+    // SAFETY: the guest's side lies outside the hypervisor's slots, so only guest memory is touched there; the
+    // other side is a `T` of the caller's. A fault ends the copy and returns 0.
+    let done = unsafe { pvops_guest_copy(to, from, bytes / 8) };
+    close_user_pages();
+    cpu().accessing_guest.set(false);
+    if done != 0 { Ok(()) } else { Err(NotAccessible) }
+}
+
+/// Lets supervisor accesses reach user pages (SMAP): sets AC.
+fn open_user_pages() {
+    // SAFETY: only RFLAGS.AC changes, which `close_user_pages` clears again. Not `stac`: it needs SMAP.
+    unsafe { core::arch::asm!("pushfq", "or dword ptr [rsp], {ac}", "popfq", ac = const 1 << 18) };
+}
+
+fn close_user_pages() {
+    // SAFETY: as above.
+    unsafe { core::arch::asm!("pushfq", "and dword ptr [rsp], {ac}", "popfq", ac = const !(1i32 << 18)) };
+}

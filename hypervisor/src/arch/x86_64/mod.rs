@@ -1,0 +1,19 @@
+//! x86_64. Calls out of here go only to [`crate::front`] (entries) and back in from everywhere.
+
+pub mod apic;
+pub mod boot;
+pub mod console;
+pub mod cpu;
+pub mod entry;
+pub mod frame;
+pub mod guest;
+pub mod layout;
+pub mod machine;
+pub mod paging;
+pub mod percpu;
+pub mod segments;
+pub mod time;
+pub mod trap;
+
+pub use frame::Frame;
+pub use percpu::cpu;

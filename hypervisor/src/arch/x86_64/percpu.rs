@@ -1,0 +1,47 @@
+//! Per-CPU data, at the same virtual address on every CPU.
+
+use super::frame::Frame;
+use super::layout::{CPU_PAGES, cpu_pages};
+use super::segments::{GlobalDescriptorTable, TaskState};
+use core::cell::Cell;
+
+/// [`PerCpu::vcpu`] of a CPU that runs no domain.
+pub const NO_VCPU: u32 = u32::MAX;
+
+/// A CPU's own data. One page; zero when the CPU starts, but for what boot sets.
+#[repr(C, align(4096))]
+pub struct PerCpu {
+    /// Scratch of the system-call entry: the guest's stack pointer.
+    pub entry_rsp: Cell<u64>,
+    /// Number of this CPU, in the order of ACPI's table; 0 booted the machine.
+    pub number: Cell<u32>,
+    /// Local APIC id.
+    pub apic_id: Cell<u32>,
+    /// CR3 that is loaded.
+    pub root: Cell<u64>,
+    /// The vCPU that this CPU runs or idles for: number in the running domain, or [`NO_VCPU`].
+    pub vcpu: Cell<u32>,
+    /// Set while guest memory is accessed through the guest's own addresses: a fault there is the guest's.
+    pub accessing_guest: Cell<bool>,
+    /// Root that maps only the hypervisor, for idling without a domain.
+    pub idle_root: Cell<u64>,
+    /// Timer: clock value for which it is armed; `u64::MAX` not armed.
+    pub timer_armed: Cell<u64>,
+    /// Descriptor table.
+    pub gdt: GlobalDescriptorTable,
+    /// Task state.
+    pub tss: TaskState,
+}
+
+const _: () = assert!(size_of::<PerCpu>() == 4096);
+
+/// This CPU's data.
+#[must_use]
+pub fn cpu() -> &'static PerCpu {
+    // SAFETY: boot maps a zeroed page of this CPU's own there, before any code that can get here runs on the
+    // CPU. Only this CPU can reach it, all its fields are cells, and references never leave the CPU.
+    unsafe { &*((CPU_PAGES + cpu_pages::DATA) as *const PerCpu) }
+}
+
+/// Where the entry code stores the guest's registers: always the same place, the top of this CPU's stack.
+pub const FRAME: u64 = CPU_PAGES + cpu_pages::STACK_TOP - size_of::<Frame>() as u64;

@@ -1,0 +1,140 @@
+//! Descriptor tables: GDT and TSS per CPU, one IDT for all.
+//!
+//! The GDT has no 32-bit code segment and no call gate for ring 3. Vectors 3 and 4 and all of 32..=255 that
+//! the hypervisor does not use itself are absent or closed to ring 3, so `int n` arrives as #GP and is checked
+//! against the guest's own table.
+
+use super::entry::{VECTORS, pvops_vector_stubs};
+use super::layout::{CPU_PAGES, cpu_pages};
+use super::percpu::PerCpu;
+use core::arch::asm;
+use core::cell::UnsafeCell;
+use core::mem::offset_of;
+
+/// Selectors. `syscall` and `sysret` fix the order (Intel SDM volume 2, SYSRET).
+#[allow(missing_docs, reason = "the names say it")]
+pub mod selector {
+    pub const KERNEL_CODE: u16 = 0x08;
+    pub const KERNEL_DATA: u16 = 0x10;
+    pub const USER_DATA: u16 = 0x1b;
+    pub const USER_CODE: u16 = 0x23;
+    pub const TASK: u16 = 0x28;
+}
+
+/// GDT entries, the last two for the task.
+pub type GlobalDescriptorTable = UnsafeCell<[u64; 7]>;
+
+/// The task state segment (Intel SDM volume 3, 8.7). No I/O bitmap: every port is closed.
+#[repr(C, packed(4))]
+pub struct TaskState {
+    reserved0: u32,
+    stacks: UnsafeCell<[u64; 3]>,
+    reserved1: u64,
+    interrupt_stacks: UnsafeCell<[u64; 7]>,
+    reserved2: u64,
+    reserved3: u16,
+    io_map_base: UnsafeCell<u16>,
+}
+
+/// Interrupt stack numbers, as gates name them.
+const STACK_DOUBLE_FAULT: u8 = 1;
+const STACK_MACHINE_CHECK: u8 = 2;
+const STACK_NMI: u8 = 3;
+
+#[repr(C, align(4096))]
+struct InterruptTable(UnsafeCell<[[u64; 2]; VECTORS]>);
+
+// SAFETY: written by the boot CPU before another CPU or an interrupt uses it, then only read by hardware.
+unsafe impl Sync for InterruptTable {}
+
+static IDT: InterruptTable = InterruptTable(UnsafeCell::new([[0; 2]; VECTORS]));
+
+/// Fills the one IDT. Boot CPU only, before interrupts.
+pub fn fill_interrupt_table() {
+    let stubs = pvops_vector_stubs as *const () as u64;
+    for vector in 0..VECTORS {
+        let (stack, level) = match vector {
+            2 => (STACK_NMI, 0),
+            3 | 4 => (0, 3),
+            8 => (STACK_DOUBLE_FAULT, 0),
+            18 => (STACK_MACHINE_CHECK, 0),
+            _ => (0, 0),
+        };
+        let gate = interrupt_gate(stubs + vector as u64 * super::entry::STUB_BYTES, stack, level);
+        // SAFETY: only the boot CPU runs, see `InterruptTable`.
+        unsafe { (*IDT.0.get())[vector] = gate };
+    }
+}
+
+/// An interrupt gate (interrupts off on entry) to `entry` (Intel SDM volume 3, 6.14.1).
+const fn interrupt_gate(entry: u64, stack: u8, level: u8) -> [u64; 2] {
+    let low = (entry & 0xffff)
+        | (selector::KERNEL_CODE as u64) << 16
+        | (stack as u64) << 32
+        | (0x8e | (level as u64) << 5) << 40
+        | (entry >> 16 & 0xffff) << 48;
+    [low, entry >> 32]
+}
+
+/// Operand of `lgdt` and `lidt`.
+#[repr(C, packed)]
+struct TablePointer {
+    limit: u16,
+    base: u64,
+}
+
+/// Fills this CPU's GDT and TSS and loads both and the IDT.
+pub fn load(cpu: &PerCpu) {
+    let tss = CPU_PAGES + offset_of!(PerCpu, tss) as u64;
+    let limit = size_of::<TaskState>() as u64 - 1;
+    let gdt = [
+        0,
+        0x00af_9b00_0000_ffff, // ring 0 code, 64 bit
+        0x00cf_9300_0000_ffff, // ring 0 data
+        0x00cf_f300_0000_ffff, // ring 3 data
+        0x00af_fb00_0000_ffff, // ring 3 code, 64 bit
+        limit | (tss & 0xff_ffff) << 16 | 0x89 << 40 | (tss >> 24 & 0xff) << 56,
+        tss >> 32,
+    ];
+    let top = |offset: u64| CPU_PAGES + offset;
+    let gdt_pointer = TablePointer { limit: 7 * 8 - 1, base: cpu.gdt.get() as u64 };
+    let idt_pointer = TablePointer { limit: (VECTORS * 16 - 1) as u16, base: IDT.0.get() as u64 };
+    // SAFETY: the tables are this CPU's own and not in use yet; the addresses are the constant ones that every
+    // CPU's tables map; the selectors match the descriptors above.
+    unsafe {
+        *cpu.gdt.get() = gdt;
+        let stacks = &raw const cpu.tss.stacks;
+        UnsafeCell::raw_get(stacks).write_unaligned([top(cpu_pages::STACK_TOP), 0, 0]);
+        let interrupt_stacks = &raw const cpu.tss.interrupt_stacks;
+        UnsafeCell::raw_get(interrupt_stacks).write_unaligned([
+            top(cpu_pages::DOUBLE_FAULT_TOP),
+            top(cpu_pages::MACHINE_CHECK_TOP),
+            top(cpu_pages::NMI_TOP),
+            0,
+            0,
+            0,
+            0,
+        ]);
+        // Beyond the limit: no bitmap (Intel SDM volume 1, 19.5.2).
+        UnsafeCell::raw_get(&raw const cpu.tss.io_map_base).write_unaligned(size_of::<TaskState>() as u16);
+        asm!("lgdt [{0}]", "lidt [{1}]", in(reg) &gdt_pointer, in(reg) &idt_pointer, options(nostack));
+        asm!(
+            "push {code}",
+            "lea {scratch}, [rip + 2f]",
+            "push {scratch}",
+            "retfq",
+            "2:",
+            "mov ss, {data:x}",
+            "mov ds, {null:x}",
+            "mov es, {null:x}",
+            "mov fs, {null:x}",
+            "mov gs, {null:x}",
+            "ltr {task:x}",
+            code = const selector::KERNEL_CODE,
+            scratch = out(reg) _,
+            data = in(reg) u32::from(selector::KERNEL_DATA),
+            null = in(reg) 0,
+            task = in(reg) u32::from(selector::TASK),
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! What each vector means: the step from the entry code to the safe dispatchers.
+
+use super::apic::{self, vector};
+use super::entry::{pvops_guest_copy_end, pvops_guest_copy_failed, pvops_guest_copy_start};
+use super::frame::{Frame, SYSTEM_CALL_VECTOR};
+use super::percpu::cpu;
+use super::{console, cpu as instructions};
+use crate::front;
+use crate::mmu::walk::error;
+
+const PAGE_FAULT: u64 = 14;
+const NMI: u64 = 2;
+
+/// From a guest, interrupts off, `frame` at the top of this CPU's stack. Returns to leave to `frame`.
+pub extern "C" fn from_guest(frame: &mut Frame) {
+    match frame.vector {
+        SYSTEM_CALL_VECTOR => front::system_call(frame),
+        PAGE_FAULT => front::page_fault(frame, instructions::fault_address()),
+        0..=31 => front::exception(frame),
+        number => interrupt(number as u8),
+    }
+    front::leave(frame);
+}
+
+/// From the hypervisor: interrupts while idle, faults while copying guest memory, NMIs at any time.
+pub extern "C" fn from_hypervisor(frame: &mut Frame) {
+    match frame.vector {
+        NMI => {}
+        PAGE_FAULT if is_guest_copy(frame.rip) => {
+            let write = frame.error & error::WRITE != 0;
+            if !front::copy_fault(instructions::fault_address(), write) {
+                frame.rip = pvops_guest_copy_failed as *const () as u64;
+            }
+        }
+        number @ 32..=255 => interrupt(number as u8),
+        _ => crate::domain::crash::hypervisor_fault(frame, instructions::fault_address()),
+    }
+}
+
+fn is_guest_copy(rip: u64) -> bool {
+    let start = pvops_guest_copy_start as *const () as u64;
+    let end = pvops_guest_copy_end as *const () as u64;
+    cpu().accessing_guest.get() && (start..end).contains(&rip)
+}
+
+fn interrupt(number: u8) {
+    const CONSOLE: u8 = vector::LINES + console::LINE;
+    match number {
+        vector::TIMER => {
+            apic::end_of_interrupt();
+            cpu().timer_armed.set(u64::MAX);
+            front::timer_expired();
+        }
+        CONSOLE => {
+            while let Some(byte) = console::get() {
+                front::console_input(byte);
+            }
+            apic::end_of_interrupt();
+        }
+        vector::SPURIOUS => {}
+        // A kick only brings this CPU here; leaving looks at everything.
+        _ => apic::end_of_interrupt(),
+    }
+}

@@ -1,0 +1,91 @@
+//! Boot: from the boot loader's hand-over to the first instruction of the guest.
+//!
+//! Everything here, and in [`crate::arch::x86_64::boot`], runs once; its sections are boot-only. Read
+//! [`start`] first: it is the story.
+
+pub mod builder;
+pub mod elf;
+pub mod refusal;
+
+use crate::arch::x86_64::boot::{Machine, domain as placement};
+use crate::arch::x86_64::{console as device, machine};
+use crate::domain::{console, crash};
+use refusal::Refusal;
+use system_image::{Domain, ExitStatus, SystemImage};
+
+/// From a machine that is set up to the guest.
+pub fn start(mut machine: Machine) -> ! {
+    let image = match SystemImage::parse(machine.ramdisk()) {
+        Ok(image) => image,
+        Err(error) => refuse_image(error.message()),
+    };
+    if let Some(port) = image.debug_exit_port() {
+        machine::set_debug_exit_port(port);
+    }
+    let mut domains = image.domains();
+    let (Some(domain), None) = (domains.next(), domains.next()) else {
+        refuse_image("this version runs exactly one domain");
+    };
+    console::print("pvops: hypervisor, ");
+    console::print_decimal(machine.start_other_cpus() as u64);
+    console::print(" CPUs, system '");
+    console::print(image.name());
+    console::print("', domain '");
+    console::print(domain.name);
+    console::print("'\n");
+    match place(&mut machine, &domain) {
+        Ok(cpu) => {
+            device::enable_receive_interrupt();
+            machine.run(cpu)
+        }
+        Err(refusal) => refuse_domain(&domain, refusal),
+    }
+}
+
+/// Checks the guest, gives it memory, builds it. Returns the CPU it is placed on.
+fn place(machine: &mut Machine, domain: &Domain<'_>) -> Result<u32, Refusal> {
+    let kernel = elf::Kernel::parse(domain.image)?;
+    let [vcpu] = domain.vcpus() else { return Err(Refusal::TooManyVcpus) };
+    if vcpu.cpu as usize >= machine.cpu_count() {
+        return Err(Refusal::NoSuchCpu);
+    }
+    let request = builder::Request {
+        command_line: domain.cmdline,
+        vcpu_count: 1,
+        tsc_hz: crate::arch::x86_64::time::hz(),
+    };
+    let mut memory = machine.allocate_domain(domain.memory_bytes).ok_or(Refusal::NoMemory)?;
+    let start = builder::build(memory.bytes(), &kernel, request)?;
+    let mut name = [0; crate::domain::NAME_BYTES];
+    let length = domain.name.len().min(name.len());
+    name[..length].copy_from_slice(&domain.name.as_bytes()[..length]);
+    let placed = placement::Placed { number: 0, name, cpu: vcpu.cpu, priority: vcpu.priority, start };
+    machine.install_domain(memory, placed)?;
+    Ok(vcpu.cpu)
+}
+
+fn refuse_image(reason: &str) -> ! {
+    console::print("pvops: system image refused: ");
+    console::print(reason);
+    console::print("\n");
+    machine::power_off(ExitStatus::IMAGE_REFUSED)
+}
+
+fn refuse_domain(domain: &Domain<'_>, refusal: Refusal) -> ! {
+    let mut name = [0; crate::domain::NAME_BYTES];
+    let length = domain.name.len().min(name.len());
+    name[..length].copy_from_slice(&domain.name.as_bytes()[..length]);
+    crash::print_name(&name);
+    console::print("refused: ");
+    console::print(refusal.message());
+    console::print("\n");
+    machine::power_off(ExitStatus::IMAGE_REFUSED)
+}
+
+/// The machine lacks something without which no guest can run.
+pub fn refuse_machine(reason: &str) -> ! {
+    console::print("pvops: machine not supported: ");
+    console::print(reason);
+    console::print("\n");
+    machine::power_off(ExitStatus::MACHINE_UNSUPPORTED)
+}

@@ -1,0 +1,109 @@
+//! Event ports: what each is bound to, and how one becomes pending.
+
+use super::Domain;
+use crate::arch::x86_64::{apic, cpu};
+use pvops_abi::error::Error;
+use pvops_abi::layout::PortKind;
+
+/// Ports that a domain can have bound at a time. The ABI allows more numbers than that.
+pub const MAX_BOUND_PORTS: usize = 64;
+
+/// What a port is bound to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Binding {
+    /// The kind of source.
+    pub kind: PortKind,
+    /// The vCPU that receives.
+    pub vcpu: u32,
+}
+
+/// The bindings of a domain; index = port. Port 0 is never bound.
+#[derive(Debug)]
+pub struct Bindings {
+    ports: [Option<Binding>; MAX_BOUND_PORTS],
+}
+
+impl Bindings {
+    /// Nothing bound.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { ports: [None; MAX_BOUND_PORTS] }
+    }
+
+    /// Binds a source to a free port. Each vCPU has one timer, and a domain one console; IPIs are many.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] when the source is bound, [`Error::NoResources`] when no port is free.
+    pub fn bind(&mut self, binding: Binding) -> Result<u32, Error> {
+        let is_bound = self.port_of(binding).is_some();
+        if binding.kind != PortKind::Ipi && is_bound {
+            return Err(Error::WrongState);
+        }
+        let free = (1..MAX_BOUND_PORTS).find(|port| self.ports[*port].is_none()).ok_or(Error::NoResources)?;
+        self.ports[free] = Some(binding);
+        Ok(free as u32)
+    }
+
+    /// Unbinds a port.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] when it is not bound.
+    pub fn unbind(&mut self, port: u64) -> Result<(), Error> {
+        self.get(port)?;
+        self.ports[port as usize] = None;
+        Ok(())
+    }
+
+    /// What `port` is bound to.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a number that no port has, [`Error::WrongState`] when it is not bound.
+    pub fn get(&self, port: u64) -> Result<Binding, Error> {
+        if port == 0 || port >= pvops_abi::layout::MAX_PORTS as u64 {
+            return Err(Error::InvalidArgument);
+        }
+        self.ports.get(port as usize).copied().flatten().ok_or(Error::WrongState)
+    }
+
+    /// The port that `binding` is bound to.
+    #[must_use]
+    pub fn port_of(&self, binding: Binding) -> Option<u32> {
+        self.ports.iter().position(|port| *port == Some(binding)).map(|port| port as u32)
+    }
+}
+
+impl Default for Bindings {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Makes the port of a source pending, if it has one.
+pub fn raise(domain: &Domain, kind: PortKind, vcpu: u32) {
+    let port = domain.bindings.lock().port_of(Binding { kind, vcpu });
+    if let Some(port) = port {
+        post(domain, port, vcpu);
+    }
+}
+
+/// Makes `port`, received by `vcpu`, pending. The order makes sure that no event is lost: pending bit, mask,
+/// selector, then an exchange of the vCPU's flag; who finds that clear sees to it that the vCPU looks. The
+/// guest's own flag is never read here, only by the CPU that runs the vCPU.
+pub fn post(domain: &Domain, port: u32, vcpu: u32) {
+    let Some(ports) = domain.ports.get() else { return };
+    ports.set_pending(port);
+    if ports.is_masked(port) {
+        return;
+    }
+    notify(domain, port, vcpu);
+}
+
+/// Tells the vCPU that `port` is pending and not masked.
+pub fn notify(domain: &Domain, port: u32, vcpu: u32) {
+    let target = &domain.vcpus[vcpu as usize % super::MAX_VCPUS];
+    let Some(area) = target.area.get() else { return };
+    let is_first = area.mark_pending(port as usize / 64);
+    if is_first && target.cpu != cpu().number.get() {
+        apic::send(crate::arch::x86_64::machine::apic_id(target.cpu), apic::vector::KICK.into());
+    }
+}

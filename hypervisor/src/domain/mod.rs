@@ -1,0 +1,59 @@
+//! A domain: its memory, translations, vCPUs, event ports and console.
+//!
+//! The structure of the domain that a CPU runs stands at one constant address in that domain's address spaces
+//! and is mapped in no other's.
+
+pub mod console;
+pub mod crash;
+pub mod events;
+pub mod vcpu;
+
+use crate::arch::x86_64::guest::{GuestMemory, Ports};
+use crate::arch::x86_64::paging::PoolTables;
+use crate::mmu::shadow::Shadow;
+use core::cell::Cell;
+use spin::Mutex;
+use system_image::ExitStatus;
+use vcpu::Vcpu;
+
+/// vCPUs that a domain can have.
+pub const MAX_VCPUS: usize = 8;
+/// Bytes of a name, padded with zeros.
+pub const NAME_BYTES: usize = 32;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Domain {
+    /// Its number in the system image.
+    pub number: u16,
+    /// Its name.
+    pub name: [u8; NAME_BYTES],
+    /// Its memory.
+    pub memory: GuestMemory,
+    /// Its cached translations. The lock also keeps a fill from installing what a flush is removing.
+    pub mmu: Mutex<Shadow<PoolTables>>,
+    /// Where its event page is registered.
+    pub ports: Cell<Option<Ports>>,
+    /// What its ports are bound to.
+    pub bindings: Mutex<events::Bindings>,
+    /// Its vCPUs; the first `vcpu_count` exist.
+    pub vcpus: [Vcpu; MAX_VCPUS],
+    /// See `vcpus`.
+    pub vcpu_count: usize,
+}
+
+// SAFETY-free note: cells of a vCPU are touched only by the CPU it runs on; `ports` is set before other vCPUs
+// start. The type is never shared as a Rust object between CPUs but through the window, see `arch::guest`.
+
+impl Domain {
+    /// The vCPU that the calling CPU runs.
+    #[must_use]
+    pub fn current_vcpu(&self) -> &Vcpu {
+        &self.vcpus[crate::arch::x86_64::cpu().vcpu.get() as usize % MAX_VCPUS]
+    }
+
+    /// Ends the domain. With the last domain the machine ends.
+    pub fn stop(&self, status: ExitStatus) -> ! {
+        crate::arch::x86_64::machine::power_off(status)
+    }
+}

@@ -1,0 +1,402 @@
+//! The calls: one `match` over all of them, one place where errors become a status.
+//!
+//! Each function below checks its arguments as claims of a stranger and touches the caller's domain only. The
+//! chapter of `spec/` with the extension's name states what each promises.
+
+use super::decode::{Arguments, Function, arguments, extension_version, function};
+use super::frames;
+use crate::arch::x86_64::guest::{Area, Ports};
+use crate::arch::x86_64::{Frame, apic, console as device, cpu, time};
+use crate::domain::events::{self, Binding};
+use crate::domain::vcpu::Vcpu;
+use crate::domain::{Domain, console, crash};
+use crate::mmu::is_reserved;
+use crate::mmu::shadow::Failure;
+use pvops_abi::call::{self, SegmentBase};
+use pvops_abi::error::Error;
+use pvops_abi::layout::start_info::implementation;
+use pvops_abi::layout::{
+    BatchEntry, CpuidResult, FlushAllFlags, LoadRootFlags, MAX_BATCH, PortKind, ShutdownReason,
+};
+use pvops_abi::version;
+use system_image::ExitStatus;
+
+/// Most bytes of one console call.
+const MAX_CONSOLE_BYTES: u64 = 512;
+/// Most pages of one populate call.
+const MAX_POPULATE_PAGES: u64 = 64;
+
+/// A call of the guest kernel: `rax` and `rdx` get status and value, all else stays.
+pub fn call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
+    if frame.rax == call::Cpu::Iret.id().0 {
+        frames::iret(domain, vcpu, frame);
+        return;
+    }
+    if frame.rax == call::Sched::Shutdown.id().0 {
+        if let Err(error) = shutdown(domain, frame) {
+            frame.rax = error.to_status() as u64;
+        }
+        return;
+    }
+    match run(domain, vcpu, frame.rax, arguments(frame)) {
+        Ok(value) => {
+            frame.rax = 0;
+            frame.rdx = value;
+        }
+        Err(error) => frame.rax = error.to_status() as u64,
+    }
+}
+
+fn run(domain: &Domain, vcpu: &Vcpu, id: u64, arguments: Arguments) -> Result<u64, Error> {
+    match function(id)? {
+        Function::Base(call::Base::Batch) => batch(domain, vcpu, arguments),
+        function => run_one(domain, vcpu, function, arguments),
+    }
+}
+
+/// All calls that return to their caller with a value, and can stand in a batch.
+fn run_one(domain: &Domain, vcpu: &Vcpu, function: Function, arguments: Arguments) -> Result<u64, Error> {
+    use call::{Base, Console, Cpu, Event, Mmu, Sched, Time};
+    let [first, second, third, fourth] = arguments;
+    match function {
+        Function::Base(Base::Version) => Ok(version::CURRENT.to_bits().into()),
+        Function::Base(Base::Implementation) => Ok(implementation::PVOPS_HYPERVISOR.into()),
+        Function::Base(Base::ImplementationVersion) => Ok(1),
+        Function::Base(Base::Probe) => Ok(extension_version(first)),
+        Function::Cpu(Cpu::RegisterArea) => register_area(domain, vcpu, first),
+        Function::Cpu(Cpu::SetTrapTable) => set_trap_table(domain, vcpu, first, second),
+        Function::Cpu(Cpu::SetEntries) => set_entries(vcpu, first, second),
+        Function::Cpu(Cpu::SetDoubleFaultStack) => set_double_fault_stack(vcpu, first),
+        Function::Cpu(Cpu::SetSegmentBase) => set_segment_base(vcpu, first, second),
+        Function::Cpu(Cpu::Cpuid) => store_cpuid(domain, first, second, third),
+        Function::Cpu(Cpu::SetXcr0) => set_xcr0(first),
+        Function::Cpu(Cpu::FpuAreaSize) => Ok(cpu::cpuid(0xd, 0)[1].into()),
+        Function::Event(Event::RegisterPage) => register_page(domain, first),
+        Function::Event(Event::Bind) => bind(domain, first, second, third),
+        Function::Event(Event::Unbind) => domain.bindings.lock().unbind(first).map(|()| 0),
+        Function::Event(Event::Send) => send(domain, first),
+        Function::Event(Event::Unmask) => unmask(domain, first),
+        Function::Event(Event::Eoi) => domain.bindings.lock().get(first).map(|_| 0),
+        // Leaving delivers; there is nothing else to do.
+        Function::Event(Event::Deliver) => Ok(0),
+        Function::Mmu(Mmu::LoadRoot) => load_root(domain, vcpu, first, second, third),
+        Function::Mmu(Mmu::FlushPage) => flush(domain, vcpu, [first, 1], [second, third]),
+        Function::Mmu(Mmu::FlushRange) => flush(domain, vcpu, [first, second], [third, fourth]),
+        Function::Mmu(Mmu::FlushAll) => flush_all(domain, vcpu, [first, second], third),
+        Function::Mmu(Mmu::Populate) => populate(domain, vcpu, first, second),
+        Function::Mmu(Mmu::ReleaseRoot) => release_root(domain, first),
+        Function::Mmu(Mmu::SetCommonSlots) => set_common_slots(domain, vcpu, first),
+        Function::Time(Time::Clock) => Ok(time::now_ns()),
+        Function::Time(Time::WallClock) => Ok(time::wall_ns()),
+        Function::Time(Time::SetDeadline) => Ok(set_deadline(domain, vcpu, first)),
+        Function::Console(Console::Write) => write_console(domain, first, second),
+        Function::Console(Console::Read) => read_console(domain, first, second),
+        // Nobody else is there to run yet; the call itself is the opportunity.
+        Function::Sched(Sched::Yield) => Ok(0),
+        Function::Sched(Sched::Block) => block(vcpu),
+        Function::Base(Base::Batch) | Function::Cpu(Cpu::Iret) | Function::Sched(Sched::Shutdown) => {
+            Err(Error::InvalidArgument)
+        }
+    }
+}
+
+// --- BASE --------------------------------------------------------------------------------------------------
+
+fn batch(domain: &Domain, vcpu: &Vcpu, [list, count, ..]: Arguments) -> Result<u64, Error> {
+    const BYTES: u64 = size_of::<BatchEntry>() as u64;
+    if count > MAX_BATCH {
+        return Err(Error::InvalidArgument);
+    }
+    domain.memory.check(list, count * BYTES, 8)?;
+    for number in 0..count {
+        let place = list + number * BYTES;
+        let mut entry = domain.memory.load::<BatchEntry>(place)?;
+        let [first, second, third, fourth, ..] = entry.arguments;
+        let result = function(entry.id)
+            .and_then(|function| run_one(domain, vcpu, function, [first, second, third, fourth]));
+        (entry.status, entry.value) = match result {
+            Ok(value) => (0, value),
+            Err(error) => (error.to_status(), 0),
+        };
+        domain.memory.store(place, entry)?;
+    }
+    Ok(count)
+}
+
+// --- CPU ---------------------------------------------------------------------------------------------------
+
+fn register_area(domain: &Domain, vcpu: &Vcpu, address: u64) -> Result<u64, Error> {
+    let area = Area::at(&domain.memory, address)?;
+    let (counter, multiplier) = time::parameters();
+    area.set_vcpu(vcpu.number);
+    area.set_time_ns(0);
+    area.set_time_tsc(counter);
+    area.set_time_mul(multiplier);
+    area.set_hidden_faults(vcpu.hidden_faults.get());
+    vcpu.area.set(Some(area));
+    Ok(0)
+}
+
+fn set_trap_table(domain: &Domain, vcpu: &Vcpu, address: u64, count: u64) -> Result<u64, Error> {
+    if !(32..=256).contains(&count) {
+        return Err(Error::InvalidArgument);
+    }
+    domain.memory.check(address, count * 16, 16)?;
+    vcpu.trap_table.set(address);
+    vcpu.trap_count.set(count);
+    Ok(0)
+}
+
+/// Whether `address` can be an entry or stack of the guest: 0 (none), or canonical and not the hypervisor's.
+fn check_virtual(address: u64) -> Result<(), Error> {
+    if cpu::is_canonical(address) && !is_reserved(address) { Ok(()) } else { Err(Error::InvalidArgument) }
+}
+
+fn set_entries(vcpu: &Vcpu, event: u64, system_call: u64) -> Result<u64, Error> {
+    check_virtual(event)?;
+    check_virtual(system_call)?;
+    vcpu.event_entry.set(event);
+    vcpu.system_call_entry.set(system_call);
+    Ok(0)
+}
+
+fn set_double_fault_stack(vcpu: &Vcpu, top: u64) -> Result<u64, Error> {
+    check_virtual(top)?;
+    if top & 15 != 0 {
+        return Err(Error::InvalidArgument);
+    }
+    vcpu.double_fault_stack.set(top);
+    Ok(0)
+}
+
+fn set_segment_base(vcpu: &Vcpu, which: u64, base: u64) -> Result<u64, Error> {
+    const FS: u64 = SegmentBase::Fs as u64;
+    const KERNEL_GS: u64 = SegmentBase::KernelGs as u64;
+    const USER_GS: u64 = SegmentBase::UserGs as u64;
+    if !cpu::is_canonical(base) {
+        return Err(Error::InvalidArgument);
+    }
+    match which {
+        FS => cpu::set_guest_fs(base),
+        KERNEL_GS => {
+            cpu::set_guest_gs(base);
+            if let Some(area) = vcpu.area.get() {
+                area.set_kernel_gs_base(base);
+            }
+        }
+        USER_GS => vcpu.area.get().ok_or(Error::WrongState)?.set_user_gs_base(base),
+        _ => return Err(Error::InvalidArgument),
+    }
+    Ok(0)
+}
+
+/// CPUID as guests should see it: what they cannot use is masked.
+fn store_cpuid(domain: &Domain, leaf: u64, subleaf: u64, address: u64) -> Result<u64, Error> {
+    let leaf = u32::try_from(leaf).map_err(|_| Error::InvalidArgument)?;
+    let subleaf = u32::try_from(subleaf).map_err(|_| Error::InvalidArgument)?;
+    let [eax, mut ebx, mut ecx, mut edx] = cpu::cpuid(leaf, subleaf);
+    match leaf {
+        // Absent: MONITOR, VMX, PCID, x2APIC, TSC deadline; MTRR, MCE, MCA, machine features of the APIC.
+        1 => {
+            ecx &= !(1 << 3 | 1 << 5 | 1 << 17 | 1 << 21 | 1 << 24);
+            edx &= !(1 << 7 | 1 << 9 | 1 << 12 | 1 << 14);
+        }
+        // Absent: SMEP, INVPCID, SMAP; UMIP, PKU, LA57.
+        7 if subleaf == 0 => {
+            ebx &= !(1 << 7 | 1 << 10 | 1 << 20);
+            ecx &= !(1 << 2 | 1 << 3 | 1 << 4 | 1 << 16);
+        }
+        // Absent: SVM.
+        0x8000_0001 => ecx &= !(1 << 2),
+        _ => {}
+    }
+    domain.memory.store(address, CpuidResult { eax, ebx, ecx, edx })?;
+    Ok(0)
+}
+
+fn set_xcr0(value: u64) -> Result<u64, Error> {
+    /// x87, SSE, AVX: what switches save.
+    const POSSIBLE: u64 = 0b111;
+    let [low, _, _, high] = cpu::cpuid(0xd, 0);
+    let offered = (u64::from(high) << 32 | u64::from(low)) & POSSIBLE;
+    let is_valid = value & 1 != 0 && value & !offered == 0 && (value & 4 == 0 || value & 2 != 0);
+    if !is_valid {
+        return Err(Error::InvalidArgument);
+    }
+    cpu::set_checked_xcr0(value);
+    Ok(0)
+}
+
+// --- EVT ---------------------------------------------------------------------------------------------------
+
+fn register_page(domain: &Domain, address: u64) -> Result<u64, Error> {
+    domain.ports.set(Some(Ports::at(&domain.memory, address)?));
+    Ok(0)
+}
+
+fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Result<u64, Error> {
+    let kind = PortKind::try_from(kind)?;
+    if vcpu >= domain.vcpu_count as u64 {
+        return Err(Error::InvalidArgument);
+    }
+    let ports = domain.ports.get().ok_or(Error::WrongState)?;
+    if domain.vcpus[vcpu as usize].area.get().is_none() {
+        return Err(Error::WrongState);
+    }
+    match kind {
+        PortKind::Timer | PortKind::Console | PortKind::Ipi if argument == 0 => {}
+        PortKind::Timer | PortKind::Console | PortKind::Ipi => return Err(Error::InvalidArgument),
+        // No device and no channel is assigned to any domain yet.
+        PortKind::Device | PortKind::Doorbell => return Err(Error::InvalidArgument),
+    }
+    let port = domain.bindings.lock().bind(Binding { kind, vcpu: vcpu as u32 })?;
+    ports.clear_pending(port);
+    Ok(port.into())
+}
+
+fn send(domain: &Domain, port: u64) -> Result<u64, Error> {
+    let binding = domain.bindings.lock().get(port)?;
+    if binding.kind != PortKind::Ipi {
+        return Err(Error::Denied);
+    }
+    events::post(domain, port as u32, binding.vcpu);
+    Ok(0)
+}
+
+fn unmask(domain: &Domain, port: u64) -> Result<u64, Error> {
+    let binding = domain.bindings.lock().get(port)?;
+    let ports = domain.ports.get().ok_or(Error::WrongState)?;
+    ports.clear_mask(port as u32);
+    if ports.is_pending(port as u32) {
+        events::notify(domain, port as u32, binding.vcpu);
+    }
+    Ok(0)
+}
+
+// --- MMU ---------------------------------------------------------------------------------------------------
+
+fn exhausted(_: Failure) -> Error {
+    Error::NoResources
+}
+
+/// Whether a vCPU set (mask, number of its lowest; all ones: everybody) names only vCPUs that exist. While
+/// there is one vCPU per domain, a set concerns the caller or nobody.
+fn concerns(domain: &Domain, vcpu: &Vcpu, [mask, base]: [u64; 2]) -> Result<bool, Error> {
+    if base == u64::MAX {
+        return Ok(true);
+    }
+    let highest = 63 - u64::from(mask.leading_zeros().min(63));
+    if base >= pvops_abi::layout::MAX_PORTS as u64 {
+        return Err(Error::InvalidArgument);
+    }
+    if mask != 0 && base + highest >= domain.vcpu_count as u64 {
+        return Err(Error::InvalidArgument);
+    }
+    let number = u64::from(vcpu.number);
+    Ok(number >= base && number - base < 64 && mask >> (number - base) & 1 != 0)
+}
+
+fn load_root(domain: &Domain, vcpu: &Vcpu, root: u64, flags: u64, user_root: u64) -> Result<u64, Error> {
+    let flags = LoadRootFlags::from_bits(flags).ok_or(Error::InvalidArgument)?;
+    if user_root != 0 {
+        return Err(Error::InvalidArgument);
+    }
+    domain.memory.check(root, 4096, 4096)?;
+    let keep = flags.contains(LoadRootFlags::KEEP);
+    let loaded = domain.mmu.lock().load_root(root, vcpu.number, keep).map_err(exhausted)?;
+    vcpu.root.set(loaded);
+    Ok(0)
+}
+
+fn flush(domain: &Domain, vcpu: &Vcpu, [address, bytes]: [u64; 2], set: [u64; 2]) -> Result<u64, Error> {
+    if concerns(domain, vcpu, set)? && bytes != 0 {
+        domain.mmu.lock().flush_range(vcpu.root.get().number, address, bytes);
+    }
+    Ok(0)
+}
+
+fn flush_all(domain: &Domain, vcpu: &Vcpu, set: [u64; 2], flags: u64) -> Result<u64, Error> {
+    let flags = FlushAllFlags::from_bits(flags).ok_or(Error::InvalidArgument)?;
+    if concerns(domain, vcpu, set)? {
+        let every_root = flags.contains(FlushAllFlags::EVERY_ROOT);
+        domain.mmu.lock().flush_all(vcpu.root.get().number, every_root);
+    }
+    Ok(0)
+}
+
+fn populate(domain: &Domain, vcpu: &Vcpu, address: u64, pages: u64) -> Result<u64, Error> {
+    let pages = pages.min(MAX_POPULATE_PAGES);
+    let root = vcpu.root.get().number;
+    domain.mmu.lock().populate(&domain.memory, root, address, pages).map_err(exhausted)
+}
+
+fn release_root(domain: &Domain, root: u64) -> Result<u64, Error> {
+    domain.memory.check(root, 4096, 4096)?;
+    let is_loaded =
+        |number| domain.vcpus[..domain.vcpu_count].iter().any(|vcpu| vcpu.root.get().number == number);
+    if domain.mmu.lock().release_root(root, is_loaded) { Ok(0) } else { Err(Error::WrongState) }
+}
+
+fn set_common_slots(domain: &Domain, vcpu: &Vcpu, address: u64) -> Result<u64, Error> {
+    let mut slots = domain.memory.load::<[u64; 8]>(address)?;
+    // The hypervisor's own slots (256..=271) are nobody's to declare.
+    slots[4] &= !0xffff;
+    domain.mmu.lock().set_common_slots(slots, vcpu.root.get().number).map_err(exhausted)?;
+    Ok(0)
+}
+
+// --- TIME --------------------------------------------------------------------------------------------------
+
+fn set_deadline(domain: &Domain, vcpu: &Vcpu, deadline_ns: u64) -> u64 {
+    if deadline_ns <= time::now_ns() {
+        vcpu.deadline_ns.set(u64::MAX);
+        events::raise(domain, PortKind::Timer, vcpu.number);
+    } else {
+        vcpu.deadline_ns.set(deadline_ns);
+    }
+    apic::arm_timer(vcpu.deadline_ns.get());
+    0
+}
+
+// --- CONS --------------------------------------------------------------------------------------------------
+
+fn write_console(domain: &Domain, address: u64, bytes: u64) -> Result<u64, Error> {
+    domain.memory.check(address, bytes, 1)?;
+    let bytes = bytes.min(MAX_CONSOLE_BYTES);
+    for offset in 0..bytes {
+        device::put(domain.memory.load::<u8>(address + offset)?);
+    }
+    Ok(bytes)
+}
+
+fn read_console(domain: &Domain, address: u64, room: u64) -> Result<u64, Error> {
+    domain.memory.check(address, room, 1)?;
+    let room = room.min(MAX_CONSOLE_BYTES);
+    for offset in 0..room {
+        let Some(byte) = console::take() else { return Ok(offset) };
+        domain.memory.store(address + offset, byte)?;
+    }
+    Ok(room)
+}
+
+// --- SCHED -------------------------------------------------------------------------------------------------
+
+/// Without an area the vCPU could never be told that an event is there.
+fn block(vcpu: &Vcpu) -> Result<u64, Error> {
+    vcpu.area.get().ok_or(Error::WrongState)?.set_events_enabled(true);
+    vcpu.blocked.set(true);
+    Ok(0)
+}
+
+fn shutdown(domain: &Domain, frame: &Frame) -> Result<(), Error> {
+    const POWER_OFF: u64 = ShutdownReason::PowerOff as u64;
+    const REBOOT: u64 = ShutdownReason::Reboot as u64;
+    const CRASH: u64 = ShutdownReason::Crash as u64;
+    match frame.rdi {
+        POWER_OFF => domain.stop(ExitStatus::from_guest(frame.rsi)),
+        // Restarts come with restart policies.
+        REBOOT => Err(Error::NotSupported),
+        CRASH => crash::crash(domain, frame, "the kernel reported itself broken", 0),
+        _ => Err(Error::InvalidArgument),
+    }
+}

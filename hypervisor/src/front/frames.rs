@@ -1,0 +1,233 @@
+//! Traps, events and system calls on their way into the guest kernel, and `iret` on the way back.
+
+use crate::arch::x86_64::guest::{self, NotAccessible};
+use crate::arch::x86_64::segments::selector;
+use crate::arch::x86_64::{Frame, cpu, paging};
+use crate::domain::vcpu::{Mode, Vcpu};
+use crate::domain::{Domain, crash};
+use crate::front::vector;
+use pvops_abi::layout::frame::{DeliveredFrame, Selectors};
+use pvops_abi::layout::{IretFrame, TrapGate};
+
+/// Selectors that guests see: the true one of ring 3 with the virtual privilege in its low bits.
+pub const SELECTORS: Selectors = Selectors {
+    kernel_cs: selector::USER_CODE & !3,
+    kernel_ss: selector::USER_DATA & !3,
+    user_cs: selector::USER_CODE,
+    user_ss: selector::USER_DATA,
+};
+
+/// Flags that a guest may set: CF PF AF ZF SF TF DF OF RF AC ID.
+const GUEST_FLAGS: u64 = 0x0025_0dd5;
+const INTERRUPT_FLAG: u64 = 1 << 9;
+const FIXED_FLAG: u64 = 1 << 1;
+/// Flags on entry to a handler.
+const ENTRY_FLAGS: u64 = INTERRUPT_FLAG | FIXED_FLAG;
+
+/// Delivers trap `number` to the guest kernel, or ends the domain if it cannot take it.
+pub fn deliver(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, number: u64, error: u64, address: u64) {
+    let Some(gate) = gate(domain, vcpu, number) else {
+        crash::crash(domain, frame, cause(number), address);
+    };
+    let masks = gate.flags & TrapGate::MASK_EVENTS != 0;
+    if enter_kernel(vcpu, frame, gate.entry, error, masks).is_ok() {
+        return;
+    }
+    // The kernel's stack cannot be written: the double-fault stack is the last resort.
+    let stack = vcpu.double_fault_stack.get();
+    let Some(gate) = gate_for_double_fault(domain, vcpu, frame, stack) else {
+        crash::crash(domain, frame, "fault while delivering a fault", address);
+    };
+    if push(vcpu, frame, gate.entry, 0, true, stack).is_err() {
+        crash::crash(domain, frame, "double-fault stack not accessible", address);
+    }
+}
+
+/// The double-fault gate, unless the vCPU is on that stack already.
+fn gate_for_double_fault(domain: &Domain, vcpu: &Vcpu, frame: &Frame, stack: u64) -> Option<TrapGate> {
+    /// Bytes below its top that count as being on the stack.
+    const STACK_BYTES: u64 = 4096;
+    let is_on_it = vcpu.mode.get() == Mode::Kernel && stack.wrapping_sub(frame.rsp) < STACK_BYTES;
+    if stack == 0 || is_on_it { None } else { gate(domain, vcpu, vector::DOUBLE_FAULT) }
+}
+
+/// What the dump says about a trap that nobody handles.
+fn cause(number: u64) -> &'static str {
+    match number {
+        0 => "divide error, no handler",
+        1 => "debug exception, no handler",
+        vector::BREAKPOINT => "breakpoint, no handler",
+        6 => "invalid opcode, no handler",
+        vector::DOUBLE_FAULT => "double fault, no handler",
+        12 => "stack fault, no handler",
+        vector::GENERAL_PROTECTION => "general protection fault, no handler",
+        vector::PAGE_FAULT => "page fault, no handler",
+        _ => "trap, no handler",
+    }
+}
+
+/// The gate of `number`, copied once from the guest's table. `None`: not registered or empty.
+fn gate(domain: &Domain, vcpu: &Vcpu, number: u64) -> Option<TrapGate> {
+    if number >= vcpu.trap_count.get() {
+        return None;
+    }
+    let gate = domain.memory.load::<TrapGate>(vcpu.trap_table.get() + number * 16).ok()?;
+    (gate.entry != 0 && cpu::is_canonical(gate.entry)).then_some(gate)
+}
+
+/// `int n` and its short forms: allowed when the guest's gate is open to the virtual mode, else #GP.
+/// `length`: bytes of the instruction, if the hardware left `rip` at its start.
+pub fn software_interrupt(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, number: u64, length: u64) {
+    let is_open = match vcpu.mode.get() {
+        Mode::Kernel => true,
+        Mode::User => gate(domain, vcpu, number).is_some_and(|gate| gate.flags & 3 == TrapGate::USER),
+    };
+    if is_open {
+        frame.rip = frame.rip.wrapping_add(length);
+        deliver(domain, vcpu, frame, number, 0, 0);
+    } else {
+        if length == 0 {
+            // The hardware took the one-byte form as a trap; a refused one faults at its start.
+            frame.rip = frame.rip.wrapping_sub(1);
+        }
+        deliver(domain, vcpu, frame, vector::GENERAL_PROTECTION, number << 3 | 2, 0);
+    }
+}
+
+/// Delivers the event upcall. The caller has checked that an entry is registered and events are accepted.
+pub fn deliver_event(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
+    let entry = vcpu.event_entry.get();
+    if enter_kernel(vcpu, frame, entry, 0, true).is_err() {
+        // The stack is bad; the guest learns it as a double fault.
+        deliver(domain, vcpu, frame, vector::DOUBLE_FAULT, 0, 0);
+    }
+}
+
+/// Enters the guest kernel at `entry` on the right stack: the registered one from user mode, the interrupted
+/// one from kernel mode.
+fn enter_kernel(
+    vcpu: &Vcpu,
+    frame: &mut Frame,
+    entry: u64,
+    error: u64,
+    masks: bool,
+) -> Result<(), NotAccessible> {
+    let stack = match (vcpu.mode.get(), vcpu.area.get()) {
+        (Mode::User, Some(area)) => area.kernel_stack(),
+        _ => frame.rsp,
+    };
+    push(vcpu, frame, entry, error, masks, stack)
+}
+
+/// Pushes the frame below `stack` and sets `frame` to the handler's start. Nothing changes on failure.
+fn push(
+    vcpu: &Vcpu,
+    frame: &mut Frame,
+    entry: u64,
+    error: u64,
+    masks: bool,
+    stack: u64,
+) -> Result<(), NotAccessible> {
+    let from_user = vcpu.mode.get() == Mode::User;
+    let top = (stack & !15).wrapping_sub(size_of::<DeliveredFrame>() as u64);
+    let enabled = vcpu.accepts_events();
+    let (cs, ss) = if from_user {
+        (SELECTORS.user_cs, SELECTORS.user_ss)
+    } else {
+        (SELECTORS.kernel_cs, SELECTORS.kernel_ss)
+    };
+    let delivered = DeliveredFrame {
+        rcx: frame.rcx,
+        r11: frame.r11,
+        error_code: error,
+        rip: frame.rip,
+        cs: cs.into(),
+        rflags: virtual_flags(frame.rflags, enabled),
+        rsp: frame.rsp,
+        ss: ss.into(),
+    };
+    paging::load_view(vcpu.root.get().kernel);
+    guest::store_virtual(top, &delivered)?;
+    if from_user {
+        exchange_gs_for_kernel(vcpu);
+    }
+    vcpu.mode.set(Mode::Kernel);
+    if masks && let Some(area) = vcpu.area.get() {
+        area.set_events_enabled(false);
+    }
+    frame.rsp = top;
+    start_at(frame, entry);
+    Ok(())
+}
+
+/// Sets `frame` so that leaving, by `sysret`, starts at `entry` with clean flags.
+fn start_at(frame: &mut Frame, entry: u64) {
+    frame.rip = entry;
+    frame.rcx = entry;
+    frame.rflags = ENTRY_FLAGS;
+    frame.r11 = ENTRY_FLAGS;
+    frame.cs = selector::USER_CODE.into();
+    frame.ss = selector::USER_DATA.into();
+}
+
+/// The guest's flags with its virtual interrupt flag.
+const fn virtual_flags(flags: u64, enabled: bool) -> u64 {
+    let flags = flags & (GUEST_FLAGS | FIXED_FLAG);
+    if enabled { flags | INTERRUPT_FLAG } else { flags }
+}
+
+fn exchange_gs_for_kernel(vcpu: &Vcpu) {
+    if let Some(area) = vcpu.area.get() {
+        area.set_user_gs_base(cpu::guest_gs());
+        cpu::set_guest_gs(area.kernel_gs_base());
+    }
+}
+
+/// A system call of a guest program: into the kernel's entry, nothing pushed.
+pub fn deliver_system_call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
+    let entry = vcpu.system_call_entry.get();
+    let Some(area) = vcpu.area.get().filter(|_| entry != 0) else {
+        // `syscall` without EFER.SCE is an invalid opcode (Intel SDM volume 2, SYSCALL).
+        const SYSCALL_BYTES: u64 = 2;
+        frame.rip = frame.rip.wrapping_sub(SYSCALL_BYTES);
+        deliver(domain, vcpu, frame, 6, 0, 0);
+        return;
+    };
+    area.set_user_rsp(frame.rsp);
+    area.set_user_rip(frame.rip);
+    area.set_user_rflags(virtual_flags(frame.rflags, true));
+    exchange_gs_for_kernel(vcpu);
+    area.set_events_enabled(false);
+    vcpu.mode.set(Mode::Kernel);
+    frame.rsp = area.kernel_stack();
+    start_at(frame, entry);
+}
+
+/// CPU.iret: leaves to the frame at `rsp`. What it says is checked; a bad one is a #GP at the call.
+pub fn iret(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
+    let Ok(from) = guest::load_virtual::<IretFrame>(frame.rsp) else {
+        crash::crash(domain, frame, "iret from a stack that is not accessible", frame.rsp);
+    };
+    let privilege = from.cs & 3;
+    let is_known = privilege == 0 || (privilege == 3 && vcpu.area.get().is_some());
+    if !cpu::is_canonical(from.rip) || !is_known {
+        deliver(domain, vcpu, frame, vector::GENERAL_PROTECTION, 0, 0);
+        return;
+    }
+    frame.rax = from.rax;
+    frame.rcx = from.rcx;
+    frame.r11 = from.r11;
+    frame.rip = from.rip;
+    frame.rsp = from.rsp;
+    frame.rflags = from.rflags & GUEST_FLAGS | ENTRY_FLAGS;
+    frame.cs = selector::USER_CODE.into();
+    frame.ss = selector::USER_DATA.into();
+    let Some(area) = vcpu.area.get() else { return };
+    if privilege == 3 {
+        vcpu.mode.set(Mode::User);
+        cpu::set_guest_gs(area.user_gs_base());
+        area.set_events_enabled(true);
+    } else {
+        area.set_events_enabled(from.rflags & INTERRUPT_FLAG != 0);
+    }
+}

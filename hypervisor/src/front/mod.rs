@@ -1,0 +1,146 @@
+//! What guests see of the hypervisor: the ABI.
+//!
+//! A call goes one way: entry, [`decode`], [`calls`], exit. A fault likewise: entry, walk and fill, exit; or
+//! [`frames`], exit. [`leave`] is the one place where everything that happened meanwhile takes effect: events
+//! are delivered, a blocked vCPU waits, the view is switched.
+
+pub mod calls;
+pub mod decode;
+pub mod frames;
+
+use crate::arch::x86_64::guest::{domain, running_domain};
+use crate::arch::x86_64::{Frame, apic, paging, time};
+use crate::domain::vcpu::{Mode, Vcpu};
+use crate::domain::{Domain, console, crash, events};
+use crate::mmu::shadow::Failure;
+use crate::mmu::walk::Access;
+use pvops_abi::layout::PortKind;
+
+/// Vectors that the front end raises itself.
+pub mod vector {
+    /// Breakpoint.
+    pub const BREAKPOINT: u64 = 3;
+    /// Overflow.
+    pub const OVERFLOW: u64 = 4;
+    /// Double fault.
+    pub const DOUBLE_FAULT: u64 = 8;
+    /// General protection.
+    pub const GENERAL_PROTECTION: u64 = 13;
+    /// Page fault.
+    pub const PAGE_FAULT: u64 = 14;
+}
+
+/// `syscall`: a call of the guest kernel, or a system call of a guest program.
+pub fn system_call(frame: &mut Frame) {
+    let domain = domain();
+    let vcpu = domain.current_vcpu();
+    match vcpu.mode.get() {
+        Mode::Kernel => calls::call(domain, vcpu, frame),
+        Mode::User => frames::deliver_system_call(domain, vcpu, frame),
+    }
+}
+
+/// A page fault at `address`: a translation to load, or one for the guest to see.
+pub fn page_fault(frame: &mut Frame, address: u64) {
+    let domain = domain();
+    let vcpu = domain.current_vcpu();
+    let access = Access::from_error_code(frame.error, vcpu.mode.get() == Mode::User);
+    match load(domain, vcpu, address, access) {
+        Ok(()) => {}
+        Err(Failure::Fault(code)) => {
+            if let Some(area) = vcpu.area.get() {
+                area.set_fault_address(address);
+            }
+            frames::deliver(domain, vcpu, frame, vector::PAGE_FAULT, code, address);
+        }
+        Err(Failure::PoolExhausted) => crash::crash(domain, frame, "out of shadow tables", address),
+    }
+}
+
+/// Loads the translation of `address` behind the guest's back.
+fn load(domain: &Domain, vcpu: &Vcpu, address: u64, access: Access) -> Result<(), Failure> {
+    let root = vcpu.root.get().number;
+    domain.mmu.lock().fault(&domain.memory, root, address, access)?;
+    vcpu.hidden_faults.set(vcpu.hidden_faults.get() + 1);
+    if let Some(area) = vcpu.area.get() {
+        area.set_hidden_faults(vcpu.hidden_faults.get());
+    }
+    Ok(())
+}
+
+/// A fault while the hypervisor copied guest memory by the guest's addresses, on behalf of its kernel. True:
+/// the copy may go on.
+pub fn copy_fault(address: u64, write: bool) -> bool {
+    let access = if write { Access::KERNEL_WRITE } else { Access::KERNEL_READ };
+    let domain = domain();
+    load(domain, domain.current_vcpu(), address, access).is_ok()
+}
+
+/// Any other exception of the guest.
+pub fn exception(frame: &mut Frame) {
+    /// Error code bit: the vector of an `int n`, not a selector (Intel SDM volume 3, 6.13).
+    const FROM_TABLE: u64 = 2;
+    let domain = domain();
+    let vcpu = domain.current_vcpu();
+    match frame.vector {
+        vector::GENERAL_PROTECTION if frame.error & FROM_TABLE != 0 => {
+            frames::software_interrupt(domain, vcpu, frame, frame.error >> 3 & 0xff, 2);
+        }
+        vector::BREAKPOINT | vector::OVERFLOW => {
+            frames::software_interrupt(domain, vcpu, frame, frame.vector, 0);
+        }
+        // Error codes are the hypervisor's business: they name its selectors. The guest's are 0.
+        number => frames::deliver(domain, vcpu, frame, number, 0, 0),
+    }
+}
+
+/// A byte arrived on the machine's console.
+pub fn console_input(byte: u8) {
+    console::receive(byte);
+    if let Some(domain) = running_domain() {
+        events::raise(domain, PortKind::Console, 0);
+    }
+}
+
+/// This CPU's timer fired: deadlines that are reached become events.
+pub fn timer_expired() {
+    let Some(domain) = running_domain() else { return };
+    let vcpu = domain.current_vcpu();
+    if time::now_ns() >= vcpu.deadline_ns.get() {
+        vcpu.deadline_ns.set(u64::MAX);
+        events::raise(domain, PortKind::Timer, vcpu.number);
+    }
+    apic::arm_timer(vcpu.deadline_ns.get());
+}
+
+/// Last step on the way to the guest.
+pub fn leave(frame: &mut Frame) {
+    let domain = domain();
+    let vcpu = domain.current_vcpu();
+    wait_while_blocked(domain, vcpu);
+    if vcpu.has_pending_event() && vcpu.accepts_events() && vcpu.event_entry.get() != 0 {
+        frames::deliver_event(domain, vcpu, frame);
+    }
+    if !crate::arch::x86_64::cpu::is_canonical(frame.rip) {
+        frames::deliver(domain, vcpu, frame, vector::GENERAL_PROTECTION, 0, 0);
+    }
+    let root = vcpu.root.get();
+    let view = match vcpu.mode.get() {
+        Mode::Kernel => root.kernel,
+        Mode::User => root.user,
+    };
+    paging::load_view(view);
+}
+
+/// Sleeps until an event is pending for a blocked vCPU; idle time goes into zeroing dropped tables.
+fn wait_while_blocked(domain: &Domain, vcpu: &Vcpu) {
+    while vcpu.blocked.get() {
+        if vcpu.has_pending_event() {
+            vcpu.blocked.set(false);
+            return;
+        }
+        if !domain.mmu.lock().reclaim_one() {
+            crate::arch::x86_64::cpu::wait_for_interrupt();
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The pvops hypervisor: guest kernels run deprivileged in ring 3, by calls of the pvops ABI.
+//!
+//! Start reading at [`boot::start`] (how a guest comes to run), then [`front`] (what it sees), [`mmu`] (its
+//! memory), [`domain`], [`sched`], and `arch` for the machine. Everything but `arch` is free of `unsafe`.
+#![cfg_attr(not(test), no_std)]
+#![deny(unsafe_code)]
+
+#[allow(unsafe_code, reason = "the machine is touched here and nowhere else")]
+pub mod arch;
+pub mod boot;
+pub mod domain;
+pub mod front;
+pub mod mmu;
+pub mod sched;

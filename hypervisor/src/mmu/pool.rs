@@ -1,0 +1,99 @@
+//! Shadow tables that are free, and dropped subtrees on their way to become free.
+//!
+//! Dropping a subtree is one push, however large it is; its tables are zeroed one by one when tables are
+//! needed or the CPU is idle. So no request is longer than the tables it asked for.
+
+use super::bits::{LARGE, PRESENT};
+use super::memory::{ShadowTables, Table};
+
+/// What is known of a pool page: a link in one of two lists, and its level while in use.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct PageInfo {
+    next: u32,
+    level: u32,
+}
+
+const END: u32 = u32::MAX;
+
+/// The lists. The tables themselves are behind [`ShadowTables`].
+#[derive(Debug)]
+pub struct Pool {
+    info: &'static mut [PageInfo],
+    free: u32,
+    free_count: usize,
+    dropped: u32,
+}
+
+impl Pool {
+    /// A pool of `info.len()` zeroed tables, all free.
+    #[must_use]
+    pub fn new(info: &'static mut [PageInfo]) -> Self {
+        let count = info.len();
+        for (number, page) in info.iter_mut().enumerate() {
+            page.next = if number + 1 < count { number as u32 + 1 } else { END };
+        }
+        Self { info, free: if count == 0 { END } else { 0 }, free_count: count, dropped: END }
+    }
+
+    /// The same pool with its information at another address.
+    #[must_use]
+    pub fn moved(self, info: &'static mut [PageInfo]) -> Self {
+        Self { info, ..self }
+    }
+
+    /// Tables that can be taken without reclaiming.
+    #[must_use]
+    pub fn free_count(&self) -> usize {
+        self.free_count
+    }
+
+    fn info(&mut self, table: Table) -> &mut PageInfo {
+        &mut self.info[table.0 as usize]
+    }
+
+    /// Takes a zeroed table for `level`.
+    pub fn take(&mut self, level: u8) -> Option<Table> {
+        if self.free == END {
+            return None;
+        }
+        let table = Table(self.free);
+        let info = self.info(table);
+        info.level = level.into();
+        self.free = info.next;
+        self.free_count -= 1;
+        Some(table)
+    }
+
+    /// Puts an unlinked table, and with it all tables below it, on the list of dropped ones. The caller flushes
+    /// the hardware's caches before any of them can be taken again.
+    pub fn drop_subtree(&mut self, table: Table) {
+        let next = self.dropped;
+        self.info(table).next = next;
+        self.dropped = table.0;
+    }
+
+    /// Zeroes and frees one dropped table; tables below it become dropped ones. False: there was none.
+    pub fn reclaim_one(&mut self, tables: &mut impl ShadowTables) -> bool {
+        if self.dropped == END {
+            return false;
+        }
+        let table = Table(self.dropped);
+        let PageInfo { next, level } = *self.info(table);
+        self.dropped = next;
+        if level > 1 {
+            for index in 0..512 {
+                let entry = tables.read(table, index);
+                if entry & PRESENT != 0 && entry & LARGE == 0 {
+                    self.drop_subtree(tables.table_at(entry));
+                }
+            }
+        }
+        tables.zero(table);
+        let free = self.free;
+        self.info(table).next = free;
+        self.free = table.0;
+        self.free_count += 1;
+        true
+    }
+}

@@ -1,0 +1,592 @@
+//! Cached shadow roots in two views.
+//!
+//! A guest root has two shadow PML4s: the *kernel view* maps everything the guest kernel may touch, the *user
+//! view* only pages that are user pages at every level. Per PML4 slot the two are related in one of these ways:
+//!
+//! * nothing cached;
+//! * **borrowed**: the user view's subtree, linked into the kernel view with no-execute: one set of leaves
+//!   serves both, and the guest kernel cannot execute user pages (SMEP for guests, at no cost);
+//! * **own**: the kernel view has a subtree of its own, because it holds supervisor leaves. User leaves in it
+//!   carry no-execute one by one;
+//! * **common**: declared by the guest to be equal in all roots and kernel memory: one subtree for all roots.
+//!
+//! In hardware every leaf is a user page, because guest kernels run in ring 3 too; rights come from the leaves,
+//! upper entries allow everything. Leaves never carry G.
+
+use super::bits::{
+    ACCESSED, CACHE_DISABLE, DIRTY, FRAME, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE, WRITE_THROUGH,
+};
+use super::memory::{GuestTables, ShadowTables, Table};
+use super::pool::Pool;
+use super::walk::{Access, Translation, error, walk};
+use super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS, index, span};
+
+/// Roots cached per domain.
+pub const MAX_ROOTS: usize = 64;
+/// Tables that a fill takes at most, and a root load.
+const MOST_TABLES_AT_ONCE: usize = 4;
+/// Common slots that a domain may declare.
+pub const MAX_COMMON_SLOTS: usize = 64;
+/// Longest range that is flushed page by page; for longer ones whole slots are dropped.
+const MAX_PAGES_ONE_BY_ONE: u64 = 64;
+
+const TABLE_BITS: u64 = PRESENT | WRITABLE | USER | ACCESSED;
+/// Software bits in kernel-view PML4 entries.
+const OWN: u64 = 1 << 9;
+const COMMON: u64 = 1 << 10;
+
+/// Why a fault or call could not be served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// The guest's tables do not allow the access: deliver a page fault with this error code.
+    Fault(u64),
+    /// The pool is too small for even one root.
+    PoolExhausted,
+}
+
+/// A guest root and its two shadow PML4s.
+#[derive(Clone, Copy, Debug)]
+struct CachedRoot {
+    guest_root: u64,
+    vcpu: u32,
+    kernel: Table,
+    user: Table,
+    last_used: u64,
+    in_use: bool,
+    /// Flushed while it was not loaded; dropped when it is loaded next.
+    stale: bool,
+}
+
+/// A loaded root: what a vCPU needs to run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LoadedRoot {
+    /// Index in the cache.
+    pub number: usize,
+    /// Host-physical address of the kernel view's PML4.
+    pub kernel: u64,
+    /// Host-physical address of the user view's PML4.
+    pub user: u64,
+}
+
+/// All cached translations of a domain.
+#[derive(Debug)]
+pub struct Shadow<T> {
+    tables: T,
+    pool: Pool,
+    roots: [CachedRoot; MAX_ROOTS],
+    common_slots: [u64; 8],
+    /// A PML4 that is never loaded: holds the common subtrees. Taken when slots are declared.
+    common: Option<Table>,
+    /// A global leaf was loaded outside the common slots, so page flushes concern every root.
+    global_outside_common: bool,
+    clock: u64,
+}
+
+/// Where a leaf goes.
+struct Place {
+    directory: Table,
+    no_execute: bool,
+}
+
+impl<T: ShadowTables> Shadow<T> {
+    /// Nothing cached.
+    pub fn new(tables: T, pool: Pool) -> Self {
+        let unused = CachedRoot {
+            guest_root: 0,
+            vcpu: 0,
+            kernel: Table(0),
+            user: Table(0),
+            last_used: 0,
+            in_use: false,
+            stale: false,
+        };
+        Self {
+            tables,
+            pool,
+            roots: [unused; MAX_ROOTS],
+            common_slots: [0; 8],
+            common: None,
+            global_outside_common: false,
+            clock: 0,
+        }
+    }
+
+    /// The pages behind the tables, for tests and statistics.
+    pub fn tables(&self) -> &T {
+        &self.tables
+    }
+
+    fn is_common(&self, slot: usize) -> bool {
+        self.common_slots[slot / 64] >> (slot % 64) & 1 != 0
+    }
+
+    // --- Roots ---------------------------------------------------------------------------------------------
+
+    /// Makes `guest_root` loadable by `vcpu`. `keep`: translations cached from earlier stay.
+    ///
+    /// # Errors
+    /// [`Failure::PoolExhausted`].
+    pub fn load_root(&mut self, guest_root: u64, vcpu: u32, keep: bool) -> Result<LoadedRoot, Failure> {
+        self.clock += 1;
+        let found = self
+            .roots
+            .iter()
+            .position(|root| root.in_use && root.guest_root == guest_root && root.vcpu == vcpu);
+        let number = match found {
+            Some(number) => {
+                if !keep || self.roots[number].stale {
+                    self.drop_trees(number);
+                }
+                number
+            }
+            None => self.new_root(guest_root, vcpu)?,
+        };
+        let clock = self.clock;
+        let root = &mut self.roots[number];
+        root.last_used = clock;
+        root.stale = false;
+        let (kernel, user) = (root.kernel, root.user);
+        Ok(LoadedRoot { number, kernel: self.tables.address(kernel), user: self.tables.address(user) })
+    }
+
+    fn new_root(&mut self, guest_root: u64, vcpu: u32) -> Result<usize, Failure> {
+        let number = match self.roots.iter().position(|root| !root.in_use) {
+            Some(number) => number,
+            None => self.evict(None).ok_or(Failure::PoolExhausted)?,
+        };
+        self.reserve(2, None)?;
+        let (kernel, user) = (self.take(4)?, self.take(4)?);
+        for slot in HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS {
+            let entry = self.tables.hypervisor_entry(slot);
+            self.tables.write(kernel, slot, entry);
+            self.tables.write(user, slot, entry);
+        }
+        self.roots[number] =
+            CachedRoot { guest_root, vcpu, kernel, user, last_used: self.clock, in_use: true, stale: false };
+        self.link_common(number);
+        Ok(number)
+    }
+
+    /// Forgets `guest_root` on all vCPUs. It must not be loaded; one that is loaded is left alone and false
+    /// is returned.
+    pub fn release_root(&mut self, guest_root: u64, loaded: impl Fn(usize) -> bool) -> bool {
+        for number in 0..MAX_ROOTS {
+            if self.roots[number].in_use && self.roots[number].guest_root == guest_root {
+                if loaded(number) {
+                    return false;
+                }
+                self.forget(number);
+            }
+        }
+        true
+    }
+
+    /// Frees a root's place; its tables become dropped ones.
+    fn forget(&mut self, number: usize) {
+        self.drop_trees(number);
+        let CachedRoot { kernel, user, .. } = self.roots[number];
+        self.roots[number].in_use = false;
+        for table in [kernel, user] {
+            for slot in HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS {
+                self.tables.write(table, slot, 0);
+            }
+            for slot in (0..512).filter(|slot| self.common_slots[slot / 64] >> (slot % 64) & 1 != 0) {
+                self.tables.write(table, slot, 0);
+            }
+            self.pool.drop_subtree(table);
+        }
+    }
+
+    /// Forgets the root used longest ago, but not `current`.
+    fn evict(&mut self, current: Option<usize>) -> Option<usize> {
+        let number = (0..MAX_ROOTS)
+            .filter(|number| self.roots[*number].in_use && Some(*number) != current)
+            .min_by_key(|number| self.roots[*number].last_used)?;
+        self.forget(number);
+        Some(number)
+    }
+
+    /// Drops all translations of a root but those of common slots.
+    fn drop_trees(&mut self, number: usize) {
+        for slot in 0..512 {
+            self.drop_slot(number, slot);
+        }
+        self.tables.flush_all();
+    }
+
+    /// Drops what a root caches in `slot`, unless that is common or the hypervisor's.
+    fn drop_slot(&mut self, number: usize, slot: usize) {
+        let hypervisor = HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS;
+        if hypervisor.contains(&slot) || self.is_common(slot) {
+            return;
+        }
+        let CachedRoot { kernel, user, .. } = self.roots[number];
+        let kernel_entry = self.tables.read(kernel, slot);
+        if kernel_entry & PRESENT != 0 {
+            self.tables.write(kernel, slot, 0);
+            if kernel_entry & OWN != 0 {
+                self.pool.drop_subtree(self.tables.table_at(kernel_entry & FRAME));
+            }
+        }
+        let user_entry = self.tables.read(user, slot);
+        if user_entry & PRESENT != 0 {
+            self.tables.write(user, slot, 0);
+            self.pool.drop_subtree(self.tables.table_at(user_entry & FRAME));
+        }
+    }
+
+    // --- Common slots --------------------------------------------------------------------------------------
+
+    /// Declares common slots. The subtrees start empty.
+    ///
+    /// # Errors
+    /// [`Failure::PoolExhausted`], also for more than [`MAX_COMMON_SLOTS`].
+    pub fn set_common_slots(&mut self, slots: [u64; 8], current: usize) -> Result<(), Failure> {
+        let count: u32 = slots.iter().map(|word| word.count_ones()).sum();
+        if count as usize > MAX_COMMON_SLOTS {
+            return Err(Failure::PoolExhausted);
+        }
+        self.reserve(count as usize + 1, Some(current))?;
+        self.drop_common();
+        // What the slots hold as ordinary ones goes first, then they become common.
+        for number in 0..MAX_ROOTS {
+            if self.roots[number].in_use {
+                self.drop_trees(number);
+            }
+        }
+        self.common_slots = slots;
+        let common = match self.common {
+            Some(common) => common,
+            None => self.take(4)?,
+        };
+        self.common = Some(common);
+        for slot in (0..512).filter(|slot| slots[slot / 64] >> (slot % 64) & 1 != 0) {
+            let directory = self.take(3)?;
+            self.tables.write(common, slot, self.tables.address(directory) | TABLE_BITS | COMMON);
+        }
+        for number in 0..MAX_ROOTS {
+            if self.roots[number].in_use {
+                self.link_common(number);
+            }
+        }
+        self.tables.flush_all();
+        Ok(())
+    }
+
+    /// Unlinks and drops the common subtrees; the slots become ordinary ones.
+    fn drop_common(&mut self) {
+        let Some(common) = self.common else { return };
+        for slot in 0..512 {
+            let entry = self.tables.read(common, slot);
+            if entry & PRESENT == 0 {
+                continue;
+            }
+            for root in self.roots.iter().filter(|root| root.in_use) {
+                self.tables.write(root.kernel, slot, 0);
+            }
+            self.tables.write(common, slot, 0);
+            self.pool.drop_subtree(self.tables.table_at(entry & FRAME));
+        }
+        self.common_slots = [0; 8];
+        self.tables.flush_all();
+    }
+
+    fn link_common(&mut self, number: usize) {
+        let Some(common) = self.common else { return };
+        let kernel = self.roots[number].kernel;
+        for word in 0..8 {
+            let mut left = self.common_slots[word];
+            while left != 0 {
+                let slot = word * 64 + left.trailing_zeros() as usize;
+                left &= left - 1;
+                let entry = self.tables.read(common, slot);
+                self.tables.write(kernel, slot, entry);
+            }
+        }
+    }
+
+    // --- Fill ----------------------------------------------------------------------------------------------
+
+    /// Serves a fault at `address` in root `number`: loads the translation, or says what the guest sees.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn fault(
+        &mut self,
+        memory: &impl GuestTables,
+        number: usize,
+        address: u64,
+        access: Access,
+    ) -> Result<(), Failure> {
+        let translation =
+            walk(memory, self.roots[number].guest_root, address, access).map_err(Failure::Fault)?;
+        if translation.level == 0 {
+            return Ok(());
+        }
+        if access.user && self.is_common(index(address, 4)) {
+            return Err(Failure::Fault(access.error_code(error::PRESENT)));
+        }
+        self.reserve(MOST_TABLES_AT_ONCE, Some(number))?;
+        self.load(memory, number, address, access.user, translation)
+    }
+
+    /// Loads the translations of up to `pages` pages from `address`, as kernel reads; stops at the first that the
+    /// guest's tables do not allow. Returns how many pages it went over.
+    ///
+    /// # Errors
+    /// [`Failure::PoolExhausted`].
+    pub fn populate(
+        &mut self,
+        memory: &impl GuestTables,
+        number: usize,
+        address: u64,
+        pages: u64,
+    ) -> Result<u64, Failure> {
+        for done in 0..pages {
+            let Some(at) = address.checked_add(done * 4096) else { return Ok(done) };
+            match self.fault(memory, number, at, Access::KERNEL_READ) {
+                Ok(()) => {}
+                Err(Failure::Fault(_)) => return Ok(done),
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(pages)
+    }
+
+    fn load(
+        &mut self,
+        memory: &impl GuestTables,
+        number: usize,
+        address: u64,
+        user_access: bool,
+        translation: Translation,
+    ) -> Result<(), Failure> {
+        let place = self.place(number, index(address, 4), translation.user, user_access)?;
+        let offset = address & (span(translation.level) - 1);
+        let (level, host) = Self::largest(memory, translation, offset);
+        let mut entry = host | PRESENT | USER | ACCESSED;
+        if level > 1 {
+            entry |= LARGE;
+        }
+        if translation.writable && translation.dirty {
+            entry |= WRITABLE | DIRTY;
+        }
+        if translation.no_execute || place.no_execute {
+            entry |= NO_EXECUTE;
+        }
+        if translation.uncached {
+            entry |= CACHE_DISABLE | WRITE_THROUGH;
+        }
+        self.global_outside_common |= translation.global && !self.is_common(index(address, 4));
+        self.install(place.directory, address, level, entry)
+    }
+
+    /// The largest leaf, at most the guest's, that host memory allows around `offset` of the page.
+    fn largest(memory: &impl GuestTables, translation: Translation, offset: u64) -> (u8, u64) {
+        let mut level = translation.level;
+        while level > 1 {
+            let start = translation.page + (offset & !(span(level) - 1));
+            if let Some(host) = memory.to_host(start, span(level)) {
+                return (level, host);
+            }
+            level -= 1;
+        }
+        let start = translation.page + (offset & !0xfff);
+        (1, memory.to_host(start, 4096).unwrap_or(0))
+    }
+
+    /// The subtree of `slot` that a leaf goes to.
+    fn place(
+        &mut self,
+        number: usize,
+        slot: usize,
+        leaf_user: bool,
+        user_access: bool,
+    ) -> Result<Place, Failure> {
+        let CachedRoot { kernel, user, .. } = self.roots[number];
+        let kernel_entry = self.tables.read(kernel, slot);
+        if kernel_entry & COMMON != 0 {
+            let directory = self.tables.table_at(kernel_entry & FRAME);
+            return Ok(Place { directory, no_execute: leaf_user });
+        }
+        if leaf_user && (user_access || kernel_entry & OWN == 0) {
+            let user_entry = self.tables.read(user, slot);
+            let directory = if user_entry & PRESENT != 0 {
+                self.tables.table_at(user_entry & FRAME)
+            } else {
+                let directory = self.take(3)?;
+                self.tables.write(user, slot, self.tables.address(directory) | TABLE_BITS);
+                directory
+            };
+            if kernel_entry & PRESENT == 0 {
+                let borrowed = self.tables.address(directory) | TABLE_BITS | NO_EXECUTE;
+                self.tables.write(kernel, slot, borrowed);
+            }
+            return Ok(Place { directory, no_execute: false });
+        }
+        if kernel_entry & OWN != 0 {
+            let directory = self.tables.table_at(kernel_entry & FRAME);
+            return Ok(Place { directory, no_execute: leaf_user });
+        }
+        let directory = self.take(3)?;
+        self.tables.write(kernel, slot, self.tables.address(directory) | TABLE_BITS | OWN);
+        if kernel_entry & PRESENT != 0 {
+            self.tables.flush_all();
+        }
+        Ok(Place { directory, no_execute: leaf_user })
+    }
+
+    /// Writes a leaf of `leaf_level` below `directory`, making the tables on the way.
+    fn install(&mut self, directory: Table, address: u64, leaf_level: u8, entry: u64) -> Result<(), Failure> {
+        let mut table = directory;
+        for level in (leaf_level + 1..=3).rev() {
+            let at = index(address, level);
+            let old = self.tables.read(table, at);
+            let next = if old & PRESENT != 0 && old & LARGE == 0 {
+                self.tables.table_at(old & FRAME)
+            } else {
+                let next = self.take(level - 1)?;
+                self.tables.write(table, at, self.tables.address(next) | TABLE_BITS);
+                next
+            };
+            table = next;
+        }
+        let at = index(address, leaf_level);
+        let old = self.tables.read(table, at);
+        self.tables.write(table, at, entry);
+        if leaf_level > 1 && old & PRESENT != 0 && old & LARGE == 0 {
+            self.pool.drop_subtree(self.tables.table_at(old & FRAME));
+            self.tables.flush_all();
+        }
+        Ok(())
+    }
+
+    // --- Flush ---------------------------------------------------------------------------------------------
+
+    /// Drops the translation of the page at `address` in root `number`, and in every root if it may be global.
+    pub fn flush_page(&mut self, number: usize, address: u64) {
+        if self.global_outside_common {
+            for other in 0..MAX_ROOTS {
+                if self.roots[other].in_use {
+                    self.forget_page(other, address);
+                }
+            }
+        } else {
+            self.forget_page(number, address);
+        }
+        self.tables.flush_page(address);
+    }
+
+    /// Clears the leaves of `address` in both views of a root.
+    fn forget_page(&mut self, number: usize, address: u64) {
+        let slot = index(address, 4);
+        let hypervisor = HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS;
+        if hypervisor.contains(&slot) {
+            return;
+        }
+        let CachedRoot { kernel, user, .. } = self.roots[number];
+        for root in [kernel, user] {
+            let mut table = root;
+            for level in (1..=4).rev() {
+                let at = index(address, level);
+                let entry = self.tables.read(table, at);
+                if entry & PRESENT == 0 {
+                    break;
+                }
+                if level == 1 || (level < 4 && entry & LARGE != 0) {
+                    self.tables.write(table, at, 0);
+                    break;
+                }
+                table = self.tables.table_at(entry & FRAME);
+            }
+        }
+    }
+
+    /// Drops the translations of `bytes` from `address` in root `number`.
+    pub fn flush_range(&mut self, number: usize, address: u64, bytes: u64) {
+        let first = address & !0xfff;
+        let last = address.saturating_add(bytes.saturating_sub(1));
+        if (last - first) / 4096 < MAX_PAGES_ONE_BY_ONE {
+            let mut at = first;
+            loop {
+                self.flush_page(number, at);
+                match at.checked_add(4096) {
+                    Some(next) if next <= last => at = next,
+                    _ => return,
+                }
+            }
+        }
+        // A cache may always drop more than it must.
+        self.flush_all(number, true);
+    }
+
+    /// Drops all translations of root `number`; `every_root`: of all roots and of the common slots.
+    pub fn flush_all(&mut self, number: usize, every_root: bool) {
+        if every_root {
+            for root in self.roots.iter_mut() {
+                root.stale = true;
+            }
+            self.empty_common();
+            self.global_outside_common = false;
+        }
+        self.drop_trees(number);
+        self.roots[number].stale = false;
+    }
+
+    /// Drops everything below the common subtrees' top tables, which stay linked.
+    fn empty_common(&mut self) {
+        let Some(common) = self.common else { return };
+        for word in 0..8 {
+            let mut left = self.common_slots[word];
+            while left != 0 {
+                let slot = word * 64 + left.trailing_zeros() as usize;
+                left &= left - 1;
+                let directory = self.tables.table_at(self.tables.read(common, slot) & FRAME);
+                self.empty_directory(directory);
+            }
+        }
+    }
+
+    fn empty_directory(&mut self, directory: Table) {
+        for at in 0..512 {
+            let entry = self.tables.read(directory, at);
+            if entry & PRESENT == 0 {
+                continue;
+            }
+            self.tables.write(directory, at, 0);
+            if entry & LARGE == 0 {
+                self.pool.drop_subtree(self.tables.table_at(entry & FRAME));
+            }
+        }
+    }
+
+    // --- Memory --------------------------------------------------------------------------------------------
+
+    fn take(&mut self, level: u8) -> Result<Table, Failure> {
+        self.pool.take(level).ok_or(Failure::PoolExhausted)
+    }
+
+    /// Sees to it that `count` tables can be taken: reclaims dropped ones, then other roots, then what the
+    /// current root and the common slots cache.
+    fn reserve(&mut self, count: usize, current: Option<usize>) -> Result<(), Failure> {
+        while self.pool.free_count() < count {
+            if self.pool.reclaim_one(&mut self.tables) || self.evict(current).is_some() {
+                continue;
+            }
+            if let Some(number) = current {
+                self.drop_trees(number);
+            }
+            self.empty_common();
+            self.tables.flush_all();
+            if !self.pool.reclaim_one(&mut self.tables) {
+                return Err(Failure::PoolExhausted);
+            }
+        }
+        Ok(())
+    }
+
+    /// Zeroes one dropped table, for idle time. False: there is none.
+    pub fn reclaim_one(&mut self) -> bool {
+        self.pool.reclaim_one(&mut self.tables)
+    }
+}

@@ -8,12 +8,12 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use pvops_abi::ops::event::{BindError, EventOps, EventSource, Port};
+use pvops_firmware::redirection::Trigger;
 use spin::Mutex;
 
 use crate::irq::masked;
 use crate::local_apic::{self, KICK_VECTOR, SPURIOUS_VECTOR, TIMER_VECTOR};
 use crate::machine::machine;
-use crate::redirection::Trigger;
 use crate::{MAX_CPUS, clock, console, cpu, io_apic};
 
 /// Number of ports.
@@ -144,7 +144,7 @@ fn receiver(source: EventSource) -> Result<usize, BindError> {
         EventSource::Console | EventSource::Device { .. } => 0,
         EventSource::Doorbell { .. } => return Err(BindError::NoSuchSource),
     };
-    if cpu < machine().firmware.cpu_count { Ok(cpu) } else { Err(BindError::NoSuchSource) }
+    if cpu < machine().boot.cpu_count { Ok(cpu) } else { Err(BindError::NoSuchSource) }
 }
 
 /// Routes the line of `port`, open but with delivery masked.

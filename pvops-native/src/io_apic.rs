@@ -5,10 +5,10 @@
 use pvops_abi::addr::PhysAddr;
 use spin::Mutex;
 
-use crate::firmware::{IoApicPlace, IsaLine};
 use crate::machine::machine;
 use crate::mmio::Registers;
-use crate::redirection::{self, MASKED, Signal, encode_masked};
+use pvops_firmware::redirection::{self, MASKED, Signal, encode_masked};
+use pvops_firmware::{IoApicPlace, IsaLine};
 
 const INDEX: usize = 0x00;
 const WINDOW: usize = 0x10;

@@ -26,8 +26,6 @@ mod cpu;
 #[cfg(target_os = "none")]
 mod event;
 #[cfg(target_os = "none")]
-mod firmware;
-#[cfg(target_os = "none")]
 mod io_apic;
 #[cfg(target_os = "none")]
 mod irq;
@@ -44,15 +42,9 @@ mod mmu;
 #[cfg(any(test, target_os = "none"))]
 mod page_entry;
 #[cfg(target_os = "none")]
-mod physical_map;
-#[cfg(target_os = "none")]
 mod pic;
 #[cfg(target_os = "none")]
 mod power;
-#[cfg(any(test, target_os = "none"))]
-mod redirection;
-#[cfg(any(test, target_os = "none"))]
-mod sleep_package;
 #[cfg(target_os = "none")]
 mod smp;
 

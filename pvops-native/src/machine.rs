@@ -5,7 +5,7 @@ use pvops_abi::boot::{BootContext, Platform};
 use pvops_abi::ops::Kernel;
 use spin::Once;
 
-use crate::firmware::Firmware;
+use pvops_firmware::Firmware;
 
 /// Written once, by [`discover`].
 pub(crate) struct Machine {

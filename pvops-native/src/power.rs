@@ -6,9 +6,9 @@ use x86_64::instructions::hlt;
 use x86_64::instructions::tables::lidt;
 use x86_64::structures::DescriptorTablePointer;
 
-use crate::firmware::PowerRegisters;
 use crate::machine::machine;
 use crate::{clock, console, irq};
+use pvops_firmware::PowerRegisters;
 
 /// SLP_EN of PM1_CNT; SLP_TYP stands below it (ACPI 6.5, 4.8.3.2.1).
 const SLEEP_ENABLE: u16 = 1 << 13;

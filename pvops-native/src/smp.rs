@@ -10,7 +10,7 @@ pub(crate) struct Processors;
 
 impl SmpOps for Processors {
     fn cpu_count(&self) -> usize {
-        machine().firmware.cpu_count
+        machine().boot.cpu_count
     }
 
     unsafe fn start(

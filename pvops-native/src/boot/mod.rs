@@ -14,8 +14,8 @@ use pvops_abi::layout::start_info::VirtRange;
 use spin::Once;
 use x86_64::registers::control::Cr3;
 
+use crate::MAX_CPUS;
 use crate::cpu::SELECTORS;
-use crate::firmware;
 
 /// Bytes of the boot stack.
 const STACK_BYTES: u64 = 128 * 1024;
@@ -119,7 +119,7 @@ fn translate(info: &BootInfo) -> BootContext {
         reserved_ranges: [VirtRange::default(); 4],
         reserved_range_count: 0,
         selectors: SELECTORS,
-        cpu_count: firmware::cpu_count(rsdp, physical_map),
+        cpu_count: pvops_firmware::cpu_count(rsdp, physical_map).min(MAX_CPUS),
     }
 }
 

@@ -146,6 +146,7 @@ fn slots() {
     let check = |slot| rule(kernel.ledger.check_slot(slot));
     assert_eq!(check(good), "");
     assert!(check(Slot { table: PhysAddr(0xf000), ..good }).contains("no table"));
+    assert_eq!(kernel.ledger.check_read(Slot { table: PhysAddr(0xf000), ..good }), Ok(()));
     assert!(check(Slot { level: Level::Pd, ..good }).contains("level"));
     assert!(check(Slot { index: 5, ..good }).contains("index"));
     assert!(check(Slot { index: ENTRIES, ..good }).contains("index"));

@@ -104,7 +104,7 @@ impl MmuOps for CheckingMmu {
     }
 
     fn read(&self, slot: Slot) -> Entry {
-        checked(|ledger| ledger.check_slot(slot));
+        checked(|ledger| ledger.check_read(slot));
         NATIVE.read(slot)
     }
 

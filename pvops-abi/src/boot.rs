@@ -27,7 +27,7 @@ pub struct BootRegion {
 pub enum Platform {
     /// A hypervisor that speaks the ABI.
     Hypervisor {
-        /// Its start information, mapped by the boot tables.
+        /// Its start information, copied out of memory that the kernel reclaims.
         start_info: &'static StartInfo,
     },
     /// A boot loader on the bare machine.

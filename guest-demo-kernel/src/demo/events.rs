@@ -17,7 +17,7 @@ pub(super) fn run(report: &mut Report) {
     };
     masked_by_the_cpu(report, port);
     masked_at_the_port(report, port);
-    report.check("binding twice is refused", event::bind(EventSource::Ipi { cpu: 0 }).is_err());
+    report.check("binding the timer twice is refused", event::bind(EventSource::Timer { cpu: 0 }).is_err());
     events::unbind(port);
     report.expect("events_delivered", delivered(), 13);
 }

@@ -7,6 +7,8 @@ use core::slice;
 use spin::Once;
 
 static CONTEXT: Once<BootContext> = Once::new();
+/// The start information itself: its own memory is the kernel's to reclaim.
+static START_INFO: Once<StartInfo> = Once::new();
 
 /// Translates what the hypervisor says. Called by the entry shim, on the boot tables.
 ///
@@ -15,8 +17,9 @@ static CONTEXT: Once<BootContext> = Once::new();
 ///
 /// # Safety
 /// `start_info` is the pointer received in `rdi` at the note's entry, and the boot tables are loaded.
-pub unsafe fn boot_context(start_info: &'static StartInfo) -> &'static BootContext {
+pub unsafe fn boot_context(start_info: &StartInfo) -> &'static BootContext {
     assert!(start_info.magic == START_INFO_MAGIC, "not entered by a hypervisor that speaks the ABI");
+    let start_info = START_INFO.call_once(|| *start_info);
     // SAFETY: the ABI promises that these ranges are in the caller's memory, which the boot tables map at
     // `physical_map`; they are not written until the kernel reclaims them, and the kernel reads the context
     // before that.

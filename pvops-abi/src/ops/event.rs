@@ -14,7 +14,8 @@ pub enum EventSource {
     },
     /// Console input is there.
     Console,
-    /// Sent by [`EventOps::send`], received by `cpu`.
+    /// Sent by [`EventOps::send`], received by `cpu`. A kernel that needs several kinds shares one port among
+    /// them: a backend may refuse a second for the same CPU.
     Ipi {
         /// Who receives.
         cpu: usize,

@@ -111,17 +111,8 @@ impl Machine {
         };
         command.args(["-machine", "q35", "-cpu", "max", "-accel", accelerator]);
         command.args(["-m", &format!("{}M", self.memory_mib), "-smp", &self.cpus.to_string()]);
-        command.args([
-            "-display",
-            "none",
-            "-serial",
-            "stdio",
-            "-monitor",
-            "none",
-            "-no-reboot",
-            "-nic",
-            "none",
-        ]);
+        // Only what is asked for; the boot loader wants a graphics card.
+        command.args(["-nodefaults", "-vga", "std", "-display", "none", "-serial", "stdio", "-no-reboot"]);
         command.args(["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=4")]);
         if self.icount {
             command.args(["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm"]);

@@ -1,14 +1,11 @@
 //! The lines by which a kernel reports results, and the table that puts runs side by side.
 //!
-//! `result: NAME VALUE [UNIT]`, for example `result: syscall_round_trip 123 ns`. A value with a unit of time or
-//! work is a measurement and may differ between runs; a value without a unit is an answer and must not.
+//! `result: NAME VALUE [UNIT]`, for example `result: system_call 123 ns`. A value with a unit is measured or a fact
+//! about its world and may differ between runs; a value without a unit is an answer and must not.
 
 use std::fmt::Write;
 
 use crate::session::without_escapes;
-
-/// Units whose values may differ between runs.
-const MEASURED_UNITS: [&str; 5] = ["ns", "us", "ms", "instructions", "ticks"];
 
 /// One reported value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +19,9 @@ pub struct Value {
 }
 
 impl Value {
+    /// Whether it may differ between runs.
     fn is_measured(&self) -> bool {
-        MEASURED_UNITS.contains(&self.unit.as_str())
+        !self.unit.is_empty()
     }
 }
 
@@ -84,29 +82,48 @@ pub fn disagreements(runs: &[Run]) -> Vec<String> {
     problems
 }
 
-/// The table: a row per name, a column per run.
+/// The table: a row per name, a column per run. Headings take as many lines as they have words.
 pub fn table(runs: &[Run]) -> String {
-    let mut rows = vec![vec![String::new()]];
-    rows[0].extend(runs.iter().map(|run| run.title.clone()));
-    for name in names(runs) {
-        let cells =
-            runs.iter().map(|run| show(run.values.as_ref().ok().and_then(|values| find(values, &name))));
-        rows.push(std::iter::once(name.replace('_', " ")).chain(cells).collect());
-    }
-    let columns = rows[0].len();
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+    let headings: Vec<Vec<&str>> = runs.iter().map(|run| run.title.split(' ').collect()).collect();
+    let heading_lines = headings.iter().map(Vec::len).max().unwrap_or(0);
+    let mut rows: Vec<Vec<String>> = (0..heading_lines)
+        .map(|line| {
+            let words =
+                headings.iter().map(|heading| heading.get(line).copied().unwrap_or_default().to_owned());
+            std::iter::once(String::new()).chain(words).collect()
+        })
         .collect();
+    rows.extend(names(runs).into_iter().map(|name| row(&name, runs)));
+    align(&rows, heading_lines)
+}
+
+/// A name and each run's value; what equals the first run's answer is shown as such.
+fn row(name: &str, runs: &[Run]) -> Vec<String> {
+    let mut cells = vec![name.replace('_', " ")];
+    let mut first = None;
+    for run in runs {
+        let value = run.values.as_ref().ok().and_then(|values| find(values, name));
+        let same = value.is_some_and(|value| !value.is_measured()) && value == first;
+        cells.push(if same { "same".into() } else { show(value) });
+        first = first.or(value);
+    }
+    cells
+}
+
+fn align(rows: &[Vec<String>], heading_lines: usize) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for (index, row) in rows.iter().enumerate() {
+        if index == heading_lines {
+            let _ = writeln!(text, "{}", "-".repeat(widths.iter().map(|width| width + 2).sum::<usize>() - 2));
+        }
         let _ = write!(text, "{:<width$}", row[0], width = widths[0]);
         for (cell, width) in row.iter().zip(&widths).skip(1) {
             let _ = write!(text, "  {cell:>width$}");
         }
         text.push('\n');
-        if index == 0 {
-            let _ = writeln!(text, "{}", "-".repeat(widths.iter().sum::<usize>() + 2 * (columns - 1)));
-        }
     }
     text
 }
@@ -182,10 +199,13 @@ mod tests {
 
     #[test]
     fn the_table_is_aligned() {
-        let table = table(&[run("native", "result: round_trip 12 ns"), run("x", "result: sum 5")]);
+        let one = "result: round_trip 12 ns\nresult: sum 5";
+        let table = table(&[run("native bios", one), run("x", one), run("y", "result: sum 7")]);
         let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines[0], "            native  x");
-        assert_eq!(lines[2], "round trip   12 ns  -");
-        assert_eq!(lines[3], "sum              -  5");
+        assert_eq!(lines[0], "            native      x  y");
+        assert_eq!(lines[1], "              bios          ");
+        assert_eq!(lines[2], "-".repeat(28));
+        assert_eq!(lines[3], "round trip   12 ns  12 ns  -");
+        assert_eq!(lines[4], "sum              5   same  7");
     }
 }

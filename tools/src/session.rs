@@ -22,6 +22,11 @@ use crate::process::{self, Child};
 /// Lines of console output shown with a failure.
 const SHOWN_LINES: usize = 15;
 
+/// Output pauses this long at a prompt.
+const PROMPT_REST: Duration = Duration::from_millis(200);
+/// A guest without prompts gets its input after this long without output.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// What happens to console output besides being kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Echo {
@@ -39,6 +44,7 @@ pub struct Session {
     errors: Arc<Stream>,
     scratch: TempDir,
     command_line: String,
+    started: Instant,
     deadline: Instant,
     limit: Duration,
     /// Console bytes before this were already matched by a wait.
@@ -70,8 +76,20 @@ impl Session {
         let input = pipes.stdin.take();
         let console = Stream::follow(pipes.stdout.take(), echo);
         let errors = Stream::follow(pipes.stderr.take(), Echo::Quiet);
-        let deadline = Instant::now() + limit;
-        Ok(Self { child, input, console, errors, scratch, command_line, deadline, limit, matched: 0 })
+        let started = Instant::now();
+        let deadline = started + limit;
+        Ok(Self {
+            child,
+            input,
+            console,
+            errors,
+            scratch,
+            command_line,
+            started,
+            deadline,
+            limit,
+            matched: 0,
+        })
     }
 
     /// The QEMU command, as one could type it.
@@ -109,6 +127,14 @@ impl Session {
         if let Some(input) = &mut self.input {
             let _ = input.write_all(bytes).and_then(|()| input.flush());
         }
+    }
+
+    /// Whether a line of input may be sent: the console has rested at an unfinished line, as at a prompt, or has
+    /// said nothing for long. Earlier input gets lost: drivers reset the port when they start.
+    pub fn takes_line(&self) -> bool {
+        let buffer = self.console.lock();
+        let rest = buffer.last_output.unwrap_or(self.started).elapsed();
+        rest >= SILENCE || (rest >= PROMPT_REST && ends_with_prompt(&buffer.text()))
     }
 
     /// How the machine ended, `None` while it runs. Fails at the deadline or on Ctrl-C.
@@ -152,6 +178,7 @@ struct Stream {
 #[derive(Default)]
 struct Buffer {
     bytes: Vec<u8>,
+    last_output: Option<Instant>,
     closed: bool,
 }
 
@@ -189,7 +216,10 @@ impl Stream {
                 let mut stdout = std::io::stdout().lock();
                 let _ = stdout.write_all(&chunk[..size]).and_then(|()| stdout.flush());
             }
-            self.lock().bytes.extend_from_slice(&chunk[..size]);
+            let mut buffer = self.lock();
+            buffer.bytes.extend_from_slice(&chunk[..size]);
+            buffer.last_output = Some(Instant::now());
+            drop(buffer);
             self.changed.notify_all();
         }
     }
@@ -210,6 +240,12 @@ impl Stream {
             buffer = self.wait(buffer);
         }
     }
+}
+
+/// Whether the console ends with an unfinished line that one can see.
+fn ends_with_prompt(console: &str) -> bool {
+    let text = without_escapes(console);
+    !text.rsplit('\n').next().unwrap_or_default().trim().is_empty()
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
@@ -265,6 +301,14 @@ mod tests {
         let shown = last_lines(&console);
         assert!(shown.contains("line 99") && shown.contains("line 85") && !shown.contains("line 84"));
         assert!(last_lines("").contains("empty"));
+    }
+
+    #[test]
+    fn prompts_are_unfinished_lines() {
+        assert!(ends_with_prompt("booting\r\n> "));
+        assert!(!ends_with_prompt("booting\r\n"));
+        assert!(!ends_with_prompt("\x1b[2J\x1b[01;01H"));
+        assert!(!ends_with_prompt(""));
     }
 
     #[test]

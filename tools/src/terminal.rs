@@ -1,5 +1,6 @@
 //! The user's terminal as the machine's console.
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
@@ -23,13 +24,20 @@ pub fn is_interactive() -> bool {
 }
 
 /// Passes standard input to the machine until the machine ends or the user leaves.
+///
+/// Keys of a terminal go through as they come. Piped input is typed line by line, each when the guest seems to
+/// wait for it, so that `echo help | cargo pv run native` finds a shell that listens.
 pub fn attach(session: &mut Session) -> Result<Outcome, Failure> {
     let _raw_mode = if is_interactive() { RawMode::enter().ok() } else { None };
-    let mut keys = Keys::new(is_interactive());
+    let mut keys = Keys::default();
+    let mut lines = VecDeque::new();
     let mut input_open = true;
     loop {
         if let Some(outcome) = session.poll()? {
             return Ok(outcome);
+        }
+        if !lines.is_empty() && session.takes_line() {
+            session.send(&next_line(&mut lines));
         }
         if !input_open {
             std::thread::sleep(interrupt::POLL_INTERVAL);
@@ -38,16 +46,25 @@ pub fn attach(session: &mut Session) -> Result<Outcome, Failure> {
         let mut chunk = [0; 256];
         match read_within(&mut chunk, interrupt::POLL_INTERVAL) {
             Ok(Some(0)) | Err(_) => input_open = false,
-            Ok(Some(size)) => {
+            Ok(Some(size)) if is_interactive() => {
                 let (bytes, leave) = keys.filter(&chunk[..size]);
                 session.send(&bytes);
                 if leave {
+                    // The guest's prompt stands on this line.
+                    eprintln!();
                     return Err(Failure::new(Kind::Interrupted, "left the console; the machine was ended"));
                 }
             }
+            Ok(Some(size)) => lines.extend(&chunk[..size]),
             Ok(None) => {}
         }
     }
+}
+
+/// Takes the first line with its end, or what there is of it.
+fn next_line(input: &mut VecDeque<u8>) -> Vec<u8> {
+    let size = input.iter().position(|&byte| byte == b'\n').map_or(input.len(), |newline| newline + 1);
+    input.drain(..size).collect()
 }
 
 /// Reads what there is, or `None` if nothing came in time.
@@ -64,22 +81,14 @@ fn read_within(chunk: &mut [u8], limit: Duration) -> io::Result<Option<usize>> {
 }
 
 /// Finds the keys that leave the console.
+#[derive(Default)]
 struct Keys {
-    escapes: bool,
     after_control_a: bool,
 }
 
 impl Keys {
-    /// Piped input has no escapes: it may be any bytes.
-    fn new(escapes: bool) -> Self {
-        Self { escapes, after_control_a: false }
-    }
-
     /// What to pass on, and whether the user wants to leave. Ctrl-A twice sends one Ctrl-A.
     fn filter(&mut self, input: &[u8]) -> (Vec<u8>, bool) {
-        if !self.escapes {
-            return (input.to_vec(), false);
-        }
         let mut passed = Vec::new();
         for &key in input {
             match (std::mem::take(&mut self.after_control_a), key) {
@@ -122,18 +131,26 @@ mod tests {
 
     #[test]
     fn both_ways_to_leave() {
-        assert_eq!(Keys::new(true).filter(b"ab\x1dcd"), (b"ab".to_vec(), true));
-        assert_eq!(Keys::new(true).filter(b"ab\x01x"), (b"ab".to_vec(), true));
-        let mut keys = Keys::new(true);
+        assert_eq!(Keys::default().filter(b"ab\x1dcd"), (b"ab".to_vec(), true));
+        assert_eq!(Keys::default().filter(b"ab\x01x"), (b"ab".to_vec(), true));
+        let mut keys = Keys::default();
         assert_eq!(keys.filter(b"\x01"), (vec![], false));
         assert_eq!(keys.filter(b"X"), (vec![], true));
     }
 
     #[test]
+    fn piped_input_is_typed_by_lines() {
+        let mut input = VecDeque::from(*b"one\ntwo\nend");
+        assert_eq!(next_line(&mut input), b"one\n");
+        assert_eq!(next_line(&mut input), b"two\n");
+        assert_eq!(next_line(&mut input), b"end");
+        assert!(input.is_empty());
+    }
+
+    #[test]
     fn other_keys_pass() {
-        assert_eq!(Keys::new(true).filter(b"x\x03\x7f"), (b"x\x03\x7f".to_vec(), false));
-        assert_eq!(Keys::new(true).filter(b"\x01\x01x"), (b"\x01x".to_vec(), false));
-        assert_eq!(Keys::new(true).filter(b"\x01b"), (b"\x01b".to_vec(), false));
-        assert_eq!(Keys::new(false).filter(b"\x1d\x01x"), (b"\x1d\x01x".to_vec(), false));
+        assert_eq!(Keys::default().filter(b"x\x03\x7f"), (b"x\x03\x7f".to_vec(), false));
+        assert_eq!(Keys::default().filter(b"\x01\x01x"), (b"\x01x".to_vec(), false));
+        assert_eq!(Keys::default().filter(b"\x01b"), (b"\x01b".to_vec(), false));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::case::{BOOT_LIMIT, Case, Context, Needs, ensure, expect_status, expect_text};
 use super::host::Pv;
 use crate::boot::World;
+use crate::commands::demo;
 use crate::disk_image::{Contents, End};
 use crate::failure::Failure;
 use crate::machine::{Firmware, Machine};
@@ -14,13 +15,18 @@ use crate::session::Ended;
 
 /// All of them.
 pub fn cases() -> Vec<Case> {
-    let mut demo = Case::boot("demo: the same kernel in every world", demo_command);
-    demo.needs = Needs::AllCpus;
-    demo.limit = 4 * BOOT_LIMIT;
+    let mut every_world = Case::boot("demo: the same kernel in every world", demo_command);
+    every_world.needs = Needs::AllCpus;
+    every_world.limit = 4 * BOOT_LIMIT;
     let mut cases = vec![
-        demo,
+        every_world,
         Case::boot("demo: on the checking backend", checking_backend),
-        Case::boot("demo: under instruction counting, twice the same", repeatable),
+        Case::boot("demo: under instruction counting, twice the same, native", |context, limit| {
+            repeatable(context, World::Native, limit)
+        }),
+        Case::boot("demo: under instruction counting, twice the same, hypervisor", |context, limit| {
+            repeatable(context, World::Hypervisor, limit)
+        }),
         Case::boot("boot: the machine is powered off by ACPI, bios", |context, limit| {
             powered_off(context, Firmware::Bios, limit)
         }),
@@ -28,10 +34,14 @@ pub fn cases() -> Vec<Case> {
             powered_off(context, Firmware::Uefi, limit)
         }),
     ];
-    for (world, name) in [(World::Native, "native"), (World::Hypervisor, "hypervisor")] {
-        cases.push(Case::boot(format!("smallest guest: {name}"), move |context, limit| {
+    for (world, name, ring) in [(World::Native, "native", 0), (World::Hypervisor, "hypervisor", 3)] {
+        cases.push(Case::boot(format!("smallest guest: {name}, in ring {ring}"), move |context, limit| {
             let ended = context.run_guest(world, &context.kernels()?.smallest, "", limit)?;
-            expect_status(&ended, 0)
+            expect_status(&ended, 0)?;
+            expect_text(&ended, &format!("hello from ring {ring}"))
+        }));
+        cases.push(Case::boot(format!("demo: what it proves, {name}"), move |context, limit| {
+            proofs(context, world, ring, limit)
         }));
     }
     cases
@@ -57,10 +67,19 @@ fn checking_backend(context: &Context, limit: Duration) -> Result<(), Failure> {
     verdict(&ended)
 }
 
+/// The ring that the kernel reads from CS, and the counts of what must never happen.
+fn proofs(context: &Context, world: World, ring: u8, limit: Duration) -> Result<(), Failure> {
+    let ended = context.run_guest(world, &context.kernels()?.demo, demo::CMDLINE, limit)?;
+    verdict(&ended)?;
+    expect_text(&ended, &format!("result: code_segment_ring {ring} ring"))?;
+    expect_text(&ended, "result: user_view_kernel_pages 0")?;
+    expect_text(&ended, "result: known_root_hidden_faults 0")
+}
+
 /// With the clock driven by instructions, even the measurements are answers.
-fn repeatable(context: &Context, limit: Duration) -> Result<(), Failure> {
+fn repeatable(context: &Context, world: World, limit: Duration) -> Result<(), Failure> {
     let kernels = context.kernels()?;
-    let contents = World::Hypervisor.contents(&kernels.demo, &kernels.hypervisor, "run=demo")?;
+    let contents = world.contents(&kernels.demo, &kernels.hypervisor, demo::CMDLINE)?;
     let machine = Machine { icount: true, ..Machine::default() };
     let run = || -> Result<Vec<results::Value>, Failure> {
         let ended = context.start(&contents, &machine, limit)?.finish()?;
@@ -72,7 +91,7 @@ fn repeatable(context: &Context, limit: Duration) -> Result<(), Failure> {
 }
 
 fn powered_off(context: &Context, firmware: Firmware, limit: Duration) -> Result<(), Failure> {
-    let contents = Contents::native(context.kernels()?.demo.clone(), "run=demo", End::PowerOff);
+    let contents = Contents::native(context.kernels()?.demo.clone(), demo::CMDLINE, End::PowerOff);
     let machine = Machine { firmware, ..Machine::default() };
     let ended = context.start(&contents, &machine, limit)?.finish()?;
     ensure(

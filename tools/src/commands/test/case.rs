@@ -15,8 +15,8 @@ use crate::outcome::Outcome;
 use crate::session::{Echo, Ended, Session, last_lines};
 use crate::workspace::Workspace;
 
-/// Enough for any boot under emulation on a busy machine.
-pub const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// Enough for any boot and what is done after it, under emulation on a busy machine.
+pub const BOOT_LIMIT: Duration = Duration::from_secs(90);
 
 /// One case.
 pub struct Case {

@@ -11,7 +11,7 @@ use crate::machine::Machine;
 use crate::session::{Ended, Session, without_escapes};
 
 /// What the shell prints when it waits for a command.
-const PROMPT: &str = "> ";
+const PROMPT: &str = "pvops> ";
 /// How soon the kernel is up, and how soon a command answers.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// The session's own shutdown code, unlike any other status.
@@ -20,11 +20,11 @@ const EXIT_CODE: u8 = 7;
 /// What is typed, and what the answer must have.
 const COMMANDS: [(&str, &str); 6] = [
     // "hexp", two backspaces, "lp".
-    ("hexp\x7f\x7flp", "uptime"),
-    ("ps", "shell"),
-    ("mem", "free"),
-    ("uptime", "s"),
-    ("backend", "backend"),
+    ("hexp\x7f\x7flp", "kinds: help crash"),
+    ("ps", "priority"),
+    ("mem", "frames"),
+    ("uptime", "Unix time"),
+    ("backend", "code segment"),
     ("cpuid", "vendor"),
 ];
 
@@ -82,7 +82,7 @@ fn crash_kinds(context: &Context, limit: Duration) -> Result<Vec<String>, Failur
     let listing = console.split("help crash").nth(1).unwrap_or_default();
     let kinds: Vec<String> = listing
         .lines()
-        .take_while(|line| !line.starts_with(PROMPT.trim()))
+        .take_while(|line| !line.starts_with(PROMPT))
         .filter(|line| line.starts_with("  "))
         .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
         .collect();

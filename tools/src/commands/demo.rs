@@ -70,7 +70,7 @@ pub fn execute(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode,
 pub fn title(world: World, firmware: Firmware, cpus: u32) -> String {
     match world {
         World::Native => format!("native {firmware}"),
-        World::Hypervisor => format!("hypervisor {firmware} {cpus} CPU{}", if cpus == 1 { "" } else { "s" }),
+        World::Hypervisor => format!("hypervisor {firmware} {cpus}-CPU"),
     }
 }
 

@@ -38,7 +38,8 @@ use pvops_abi::ops::{self, Backend, Kernel};
 pvops_native::entry_point!(main);
 
 /// Asked in this order; each takes part if it finds itself where it works.
-const BACKENDS: [&dyn Backend; 2] = [&pvops_abi::hyper::BACKEND, &pvops_native::BACKEND];
+const BACKENDS: [&dyn Backend; 3] =
+    [&pvops_native::checking::BACKEND, &pvops_abi::hyper::BACKEND, &pvops_native::BACKEND];
 
 fn main(boot: &'static BootContext) -> ! {
     // Physical memory first: a backend may ask for frames while it starts.

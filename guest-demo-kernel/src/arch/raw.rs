@@ -25,6 +25,14 @@ pub(crate) fn write_frame(frame: PhysAddr, offset: usize, from: &[u8]) {
     unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to.add(offset), from.len()) }
 }
 
+/// The word at `index` of a frame that nobody writes now.
+pub(crate) fn word_of_frame(frame: PhysAddr, index: usize) -> u64 {
+    assert!(index < PAGE_SIZE as usize / 8, "a frame is one page");
+    // SAFETY: callers pass tables of the boot loader, which are memory and mapped. The CPU may set accessed bits
+    // meanwhile, hence volatile.
+    unsafe { (phys_to_virt(frame).0 as *const u64).add(index).read_volatile() }
+}
+
 /// Zeroes a frame that the caller owns.
 pub(crate) fn zero_frame(frame: PhysAddr) {
     // SAFETY: as in `write_frame`.

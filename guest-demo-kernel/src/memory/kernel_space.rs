@@ -181,7 +181,7 @@ fn copy_mappings(
     let rights = PageFlags::PRESENT | PageFlags::WRITABLE | PageFlags::NO_EXECUTE | PageFlags::UNCACHED;
     for page in pages(start, bytes) {
         // Gaps between segments stay gaps.
-        if let Some(leaf) = tables::find(boot.boot_root, page) {
+        if let Some(leaf) = tables::find_in_boot_tables(boot.boot_root, page) {
             tables::map_page(root, page, leaf.frame, (leaf.flags & rights) | PageFlags::GLOBAL)?;
             note(&leaf);
         }
@@ -240,16 +240,17 @@ fn declare_common_slots(root: PhysAddr) -> Vec<usize> {
 
 /// The first of `candidates` that is ours to use: usable, not reserved, and empty in the boot tables and in ours.
 fn choose_slot(boot: &BootContext, root: PhysAddr, candidates: impl IntoIterator<Item = usize>) -> VirtAddr {
-    let is_empty = |root, index| {
-        let slot = tables::root_slot(root, tables::slot_address(index));
-        mmu().decode(Level::Pml4, mmu().read(slot)) == Decoded::Absent
+    let slot = |root, index| tables::root_slot(root, tables::slot_address(index));
+    let is_absent = |entry| mmu().decode(Level::Pml4, entry) == Decoded::Absent;
+    let is_empty = |index| {
+        is_absent(tables::boot_entry(slot(boot.boot_root, index))) && is_absent(mmu().read(slot(root, index)))
     };
     let reserved = boot.reserved_ranges[..boot.reserved_range_count].iter().chain(mmu().reserved_ranges());
     let is_free = |index: &usize| {
         let (first, last) = (slot_start(*index), slot_start(*index) + (SLOT_BYTES - 1));
         let usable = boot.usable_range.start <= first && last <= boot.usable_range.last;
         let clashes = |range: &VirtRange| range.start <= last && first <= range.last;
-        usable && !reserved.clone().any(clashes) && is_empty(boot.boot_root, *index) && is_empty(root, *index)
+        usable && !reserved.clone().any(clashes) && is_empty(*index)
     };
     let index = candidates.into_iter().find(is_free).expect("a free PML4 slot");
     tables::slot_address(index)

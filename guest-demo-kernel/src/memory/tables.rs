@@ -2,6 +2,7 @@
 //! they are linked and released after they are unlinked and flushed.
 
 use super::frames;
+use crate::arch::raw;
 use pvops_abi::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 use pvops_abi::ops::mmu::{Decoded, Entry, Level, MmuError, PageFlags, Slot, mmu};
 
@@ -63,11 +64,25 @@ pub(crate) fn release_table(frame: PhysAddr, level: Level) {
     frames::release(frame);
 }
 
-/// Finds the page that holds `address`.
+/// Finds the page that holds `address`. Exercises `mmu::read` and `mmu::decode`.
 pub(crate) fn find(root: PhysAddr, address: VirtAddr) -> Option<Leaf> {
+    walk(root, address, |slot| mmu().read(slot))
+}
+
+/// As [`find`], in the boot loader's tables: nobody announced them, so they are read by plain loads.
+pub(crate) fn find_in_boot_tables(root: PhysAddr, address: VirtAddr) -> Option<Leaf> {
+    walk(root, address, boot_entry)
+}
+
+/// An entry of the boot loader's tables.
+pub(crate) fn boot_entry(slot: Slot) -> Entry {
+    Entry::from_raw(raw::word_of_frame(slot.table, slot.index))
+}
+
+fn walk(root: PhysAddr, address: VirtAddr, read: impl Fn(Slot) -> Entry) -> Option<Leaf> {
     let mut slot = root_slot(root, address);
     loop {
-        match mmu().decode(slot.level, mmu().read(slot)) {
+        match mmu().decode(slot.level, read(slot)) {
             Decoded::Absent => return None,
             Decoded::Table(table) => slot = slot_in(table, slot.level.below()?, address),
             Decoded::Leaf(start, flags) => {

@@ -15,13 +15,14 @@ use demo_programs::Program;
 use pvops_abi::layout::TrapFrame;
 use pvops_abi::layout::frame::RFLAGS_IF;
 use pvops_abi::ops;
+use pvops_abi::ops::mmu::Retain;
 
 /// Bit 1 of RFLAGS is always set.
 const RFLAGS_FIXED: u64 = 2;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-/// Processes whose status nobody has asked for yet.
-static ALL: IrqLock<BTreeMap<u64, Arc<Process>>> = IrqLock::new(BTreeMap::new());
+/// Children whose parent has not asked for their status yet. The kernel keeps hold of those it starts itself.
+static CHILDREN: IrqLock<BTreeMap<u64, Arc<Process>>> = IrqLock::new(BTreeMap::new());
 
 /// See the module.
 pub(crate) struct Process {
@@ -51,7 +52,9 @@ pub(crate) fn spawn(program: Program, argument: u64, parent: Option<u64>) -> Res
     };
     let process = Process::new(program, parent, memory);
     let thread = thread_of(&process, frame, (0, 0))?;
-    register(&process);
+    if parent.is_some() {
+        CHILDREN.lock().insert(process.id, process.clone());
+    }
     threads::launch(&thread);
     Ok(process)
 }
@@ -64,7 +67,7 @@ pub(crate) fn fork(frame: &TrapFrame) -> Result<u64, Refused> {
     let frame = TrapFrame { rax: 0, ..*frame };
     let thread = thread_of(&child, frame, ops::cpu::user_bases())?;
     thread.inherit_vectors();
-    register(&child);
+    CHILDREN.lock().insert(child.id, child.clone());
     threads::launch(&thread);
     Ok(child.id)
 }
@@ -72,7 +75,7 @@ pub(crate) fn fork(frame: &TrapFrame) -> Result<u64, Refused> {
 /// Ends the calling process. Callers hold nothing that must be dropped.
 pub(crate) fn exit(status: u64) -> ! {
     ops::irq::enable();
-    threads::adopt_root(kernel_space::root());
+    threads::adopt_root(kernel_space::root(), Retain::Keep);
     finish(status);
     threads::exit()
 }
@@ -81,22 +84,26 @@ fn finish(status: u64) {
     let process = current();
     let memory = process.memory().take();
     drop(memory);
+    // Nobody will ask for the status of its children any more. They are dropped when the lock is not held.
+    let orphans: BTreeMap<_, _> =
+        CHILDREN.lock().extract_if(.., |_, child| child.parent == Some(process.id)).collect();
+    drop(orphans);
     *process.status.lock() = Some(status);
     process.ended.wake_all();
 }
 
-/// Waits for a process to end; its status is given once.
+/// Waits for a process to end; returns its status.
 pub(crate) fn wait(process: &Process) -> u64 {
-    let status = process.ended.wait_until(|| *process.status.lock());
-    ALL.lock().remove(&process.id);
-    status
+    process.ended.wait_until(|| *process.status.lock())
 }
 
 /// Waits for the caller's child of this number.
 pub(crate) fn wait_for_child(id: u64) -> Option<u64> {
     let caller = current().id;
-    let child = ALL.lock().get(&id).filter(|child| child.parent == Some(caller)).cloned()?;
-    Some(wait(&child))
+    let child = CHILDREN.lock().get(&id).filter(|child| child.parent == Some(caller)).cloned()?;
+    let status = wait(&child);
+    CHILDREN.lock().remove(&id);
+    Some(status)
 }
 
 /// The process whose thread runs.
@@ -139,8 +146,4 @@ fn thread_of(
     let builder = Builder::new(process.program.name(), threads::NORMAL);
     let builder = builder.user(process.clone(), process.root(), bases);
     builder.build(move || arch::enter_user(&frame)).ok_or(Refused::NoMemory)
-}
-
-fn register(process: &Arc<Process>) {
-    ALL.lock().insert(process.id, process.clone());
 }

@@ -104,11 +104,12 @@ pub(crate) fn join(thread: &Thread) {
     thread.wait_finished();
 }
 
-/// Makes `root` the running thread's address space, now and whenever it runs.
-pub(crate) fn adopt_root(root: PhysAddr) {
+/// Makes `root` the running thread's address space, now and whenever it runs. [`Retain::Drop`] for a root that
+/// was changed while it was not loaded.
+pub(crate) fn adopt_root(root: PhysAddr, retain: Retain) {
     ops::irq::without(|| {
         with_current(|thread| thread.root.store(root.0, Ordering::Relaxed));
-        arch::load_root(root, Retain::Keep);
+        arch::load_root(root, retain);
     });
 }
 
@@ -148,9 +149,9 @@ fn schedule() {
     finish_switch();
 }
 
-/// Drops a thread that ended just before the switch. First thing that a thread does when it gets the CPU.
+/// First thing that a thread does when it gets the CPU. Drops the one before it, if that has ended.
 fn finish_switch() {
-    let dead = cpu::current().scheduler.lock().take_dead();
+    let dead = cpu::current().scheduler.lock().taken_over(time::now_ns());
     drop(dead);
 }
 

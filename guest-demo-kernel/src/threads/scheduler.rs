@@ -130,7 +130,11 @@ impl Scheduler {
         self.runnable.highest().is_some()
     }
 
-    pub(super) fn take_dead(&mut self) -> Option<Arc<Thread>> {
+    /// The current thread got the CPU: its slice begins now, not before the switch, which may take long when a
+    /// backend has much to do for a new root. Returns the one before it if that has ended.
+    pub(super) fn taken_over(&mut self, now: u64) -> Option<Arc<Thread>> {
+        self.slice_end_ns = now + SLICE_NS;
+        self.set_timer(now);
         self.dead.take()
     }
 
@@ -147,9 +151,7 @@ impl Scheduler {
             self.runnable.push(previous.priority, previous.clone());
         }
         let next = self.runnable.pop().or_else(|| self.idle.clone()).expect("there is an idle thread");
-        self.slice_end_ns = now + SLICE_NS;
         self.current = Some(next.clone());
-        self.set_timer(now);
         previous.add_run_ns(now - self.since_ns);
         self.since_ns = now;
         if Arc::ptr_eq(&previous, &next) {

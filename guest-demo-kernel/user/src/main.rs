@@ -152,7 +152,7 @@ fn intruder() -> u64 {
 
 /// Two of these hand the CPU to each other. After the warm-up no hidden fault may happen.
 fn yielder(times: u64) -> u64 {
-    const AROUND: u64 = 64;
+    const AROUND: u64 = 16;
     let yields = |times| (0..times).for_each(|_| _ = call(SystemCall::Yield, 0));
     let hidden_faults = || call(SystemCall::Statistic, Statistic::HiddenFaults as u64);
     yields(AROUND);

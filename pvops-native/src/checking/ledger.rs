@@ -5,11 +5,10 @@
 //! Bounds: [`MAX_TABLES`] tables (then announcing fails), [`MAX_PENDING`] addresses waiting for a flush (then
 //! only `flush_all` settles them).
 
-use core::fmt;
-
 use pvops_abi::addr::{PhysAddr, VirtAddr};
 use pvops_abi::ops::mmu::{Decoded, Level, PageFlags, Retain, Slot};
 
+use super::violation::Violation;
 use crate::page_entry::decode;
 
 /// Most tables at a time.
@@ -29,42 +28,6 @@ pub(super) trait Frames {
     fn load(&self, frame: PhysAddr, index: usize) -> u64;
     /// Changes a word of a copy.
     fn store(&self, frame: PhysAddr, index: usize, raw: u64);
-}
-
-/// A rule that the kernel broke, and where.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Violation {
-    /// What happened.
-    pub(super) rule: &'static str,
-    /// Table concerned.
-    pub(super) frame: PhysAddr,
-    /// Entry concerned.
-    pub(super) index: Option<usize>,
-    /// Virtual address concerned.
-    pub(super) address: Option<VirtAddr>,
-}
-
-impl Violation {
-    pub(super) const fn of_frame(rule: &'static str, frame: PhysAddr) -> Self {
-        Self { rule, frame, index: None, address: None }
-    }
-
-    const fn of_slot(rule: &'static str, slot: Slot) -> Self {
-        Self { rule, frame: slot.table, index: Some(slot.index), address: Some(slot.address) }
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: table {:?}", self.rule, self.frame)?;
-        if let Some(index) = self.index {
-            write!(f, ", entry {index}")?;
-        }
-        match self.address {
-            Some(address) => write!(f, ", {address:?}"),
-            None => Ok(()),
-        }
-    }
 }
 
 /// What a kernel flushed.

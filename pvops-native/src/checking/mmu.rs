@@ -10,7 +10,8 @@ use pvops_abi::ops::{CpuSet, Kernel};
 use spin::{Mutex, Once};
 use x86_64::instructions::interrupts;
 
-use super::ledger::{Flush, Frames, Ledger, Violation};
+use super::ledger::{Flush, Frames, Ledger};
+use super::violation::Violation;
 use crate::irq::masked;
 use crate::mmu::NATIVE;
 

@@ -4,7 +4,7 @@
 //! the translations come out right. Other backends depend on it: this one panics, with the rule and the place,
 //! when a kernel breaks it. Chosen by `backend=checking` on the command line; only 4 KiB leaves are allowed.
 //!
-//! What is verified, by [`ledger`]:
+//! What is verified:
 //!
 //! * tables: announced before they are linked, once, at one level; released after unlinking and flushing;
 //! * entries: written at a slot that is one, to an announced table, leaves aligned, never writable and executable;
@@ -19,6 +19,7 @@
 mod ledger;
 #[cfg(target_os = "none")]
 mod mmu;
+mod violation;
 
 #[cfg(target_os = "none")]
 pub use backend::{BACKEND, CheckingBackend};

@@ -87,7 +87,7 @@ fn crash(frame: &TrapFrame) -> ! {
     line(["rbx", "rcx", "rdx", "rsi"], [frame.rbx, frame.rcx, frame.rdx, frame.rsi]);
     line(["rdi", "rbp", "r8", "r9"], [frame.rdi, frame.rbp, frame.r8, frame.r9]);
     line(["r10", "r11", "r12", "r13"], [frame.r10, frame.r11, frame.r12, frame.r13]);
-    line(["r14", "r15", "", ""], [frame.r14, frame.r15, 0, 0]);
+    print_in_crash(format_args!("  {:>6} {:016x} {:>6} {:016x}\n", "r14", frame.r14, "r15", frame.r15));
     sched::shutdown(ShutdownReason::Crash, 1)
 }
 

@@ -21,10 +21,11 @@ fn read_and_do() {
     let mut editor = LineEditor::new();
     println!("type help for the commands");
     console::write_raw(PROMPT);
-    let mut keys = [0; 64];
+    // One at a time: what is typed behind a command may be for the program that it starts.
+    let mut key = [0];
     loop {
-        let count = console::read(&mut keys);
-        keys[..count].iter().for_each(|key| handle(&mut editor, *key));
+        console::read(&mut key);
+        handle(&mut editor, key[0]);
     }
 }
 

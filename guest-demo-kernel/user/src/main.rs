@@ -195,14 +195,22 @@ fn spin(milliseconds: u64) -> u64 {
     rounds
 }
 
+/// Prints each line that is typed, until an empty one.
 fn echo() -> u64 {
-    let mut line = [0; 128];
+    let mut line = Line { text: [0; 256], length: 0 };
     loop {
-        let length = system_call(SystemCall::Read, [line.as_mut_ptr() as u64, line.len() as u64, 0]);
-        let Some(text) = line.get(..length as usize) else { return FAILED };
-        print(format_args!("{}", core::str::from_utf8(text).unwrap_or("?")));
-        if text.trim_ascii().is_empty() {
-            return 0;
+        let mut key = [0];
+        if system_call(SystemCall::Read, [key.as_mut_ptr() as u64, 1, 0]) != 1 {
+            return FAILED;
+        }
+        match key {
+            [b'\r' | b'\n'] if line.length == 0 => return 0,
+            [b'\r' | b'\n'] => {
+                print(format_args!("{}\n", line.as_str()));
+                line.length = 0;
+            }
+            // What does not fit is dropped, as is what is not ASCII.
+            [byte] => _ = line.write_char(char::from(byte & 0x7f)),
         }
     }
 }
@@ -236,6 +244,12 @@ fn exit(status: u64) -> ! {
 struct Line {
     text: [u8; 256],
     length: usize,
+}
+
+impl Line {
+    fn as_str(&self) -> &str {
+        core::str::from_utf8(&self.text[..self.length]).unwrap_or("?")
+    }
 }
 
 impl Write for Line {

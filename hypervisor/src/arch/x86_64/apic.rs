@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// Vectors of the hypervisor.
 pub mod vector {
     /// First of the IOAPIC's lines.
-    pub const LINES: u8 = 0x30;
+    pub const LINES: u8 = 0xe0;
     /// This CPU's timer.
     pub const TIMER: u8 = 0xf0;
     /// Another CPU wants attention.

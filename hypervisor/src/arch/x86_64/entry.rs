@@ -11,13 +11,17 @@ use super::segments::selector;
 use core::arch::global_asm;
 use core::mem::offset_of;
 
-/// Vectors with a stub.
+/// Vectors that exist.
 pub const VECTORS: usize = 256;
+/// Vectors with a stub: the exceptions, and the hypervisor's interrupts (32 of each). The others have no gate.
+pub const STUBS: usize = 64;
+/// Vector of the first stub that is not an exception's.
+pub const FIRST_INTERRUPT: usize = 0xe0;
 /// Bytes from one stub to the next.
 pub const STUB_BYTES: u64 = 16;
 
 unsafe extern "C" {
-    /// [`VECTORS`] stubs, [`STUB_BYTES`] apart.
+    /// [`STUBS`] stubs, [`STUB_BYTES`] apart.
     pub fn pvops_vector_stubs();
     /// The target of `syscall`.
     pub fn pvops_system_call_entry();
@@ -56,7 +60,7 @@ global_asm!(
     ".globl pvops_vector_stubs",
     "pvops_vector_stubs:",
     ".set vector, 0",
-    ".rept 256",
+    ".rept {stubs}",
     ".balign 16",
     ".if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21)",
     "push 0",
@@ -69,6 +73,9 @@ global_asm!(
     "jmp 2f",
     ".endif",
     ".set vector, vector + 1",
+    ".if vector == 32",
+    ".set vector, {first_interrupt}",
+    ".endif",
     ".endr",
     ".balign 16",
     "2:",
@@ -150,6 +157,8 @@ global_asm!(
     "xor eax, eax",
     "ret",
     ".popsection",
+    stubs = const STUBS,
+    first_interrupt = const FIRST_INTERRUPT,
     cs = const offset_of!(Frame, cs),
     rip = const offset_of!(Frame, rip),
     rcx = const offset_of!(Frame, rcx),

@@ -13,7 +13,7 @@ pub const CPU_OFFSET: u64 = 1 << 30;
 /// This CPU's pages: other frames on each CPU, at the same address.
 pub const CPU_PAGES: u64 = IMAGE + CPU_OFFSET;
 /// Local APIC registers.
-pub const LOCAL_APIC: u64 = IMAGE + (3 << 29);
+pub const LOCAL_APIC: u64 = IMAGE + (2 << 30);
 /// IOAPIC registers.
 pub const IO_APIC: u64 = LOCAL_APIC + 4096;
 /// The running domain's memory, guest-physical 0 first (slots 257..=258).
@@ -26,6 +26,9 @@ pub const BOOT_PHYSICAL: u64 = IMAGE + (4 << 39);
 pub const BOOT_DYNAMIC: u64 = IMAGE + (6 << 39);
 /// Last address of that.
 pub const BOOT_DYNAMIC_LAST: u64 = crate::mmu::HYPERVISOR_LAST;
+
+// Each has a directory-pointer entry of its own: the first and the last are shared by all CPUs.
+const _: () = assert!(CPU_PAGES >> 30 != IMAGE >> 30 && CPU_PAGES >> 30 != LOCAL_APIC >> 30);
 
 /// Pages of a CPU: its data, then stacks, each with an unmapped page below.
 pub mod cpu_pages {

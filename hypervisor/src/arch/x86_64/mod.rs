@@ -12,6 +12,7 @@ pub mod machine;
 pub mod paging;
 pub mod percpu;
 pub mod segments;
+pub mod start;
 pub mod time;
 pub mod trap;
 

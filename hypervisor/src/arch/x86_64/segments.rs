@@ -1,10 +1,9 @@
 //! Descriptor tables: GDT and TSS per CPU, one IDT for all.
 //!
-//! The GDT has no 32-bit code segment and no call gate for ring 3. Vectors 3 and 4 and all of 32..=255 that
-//! the hypervisor does not use itself are absent or closed to ring 3, so `int n` arrives as #GP and is checked
-//! against the guest's own table.
+//! The GDT has no 32-bit code segment and no call gate for ring 3. Of the vectors only 3 and 4 are open to ring 3;
+//! the others are closed or have no gate, so `int n` arrives as #GP and is checked against the guest's own table.
 
-use super::entry::{VECTORS, pvops_vector_stubs};
+use super::entry::{FIRST_INTERRUPT, STUBS, VECTORS, pvops_vector_stubs};
 use super::layout::{CPU_PAGES, cpu_pages};
 use super::percpu::PerCpu;
 use core::arch::asm;
@@ -52,7 +51,8 @@ static IDT: InterruptTable = InterruptTable(UnsafeCell::new([[0; 2]; VECTORS]));
 /// Fills the one IDT. Boot CPU only, before interrupts.
 pub fn fill_interrupt_table() {
     let stubs = pvops_vector_stubs as *const () as u64;
-    for vector in 0..VECTORS {
+    for stub in 0..STUBS {
+        let vector = if stub < 32 { stub } else { stub - 32 + FIRST_INTERRUPT };
         let (stack, level) = match vector {
             2 => (STACK_NMI, 0),
             3 | 4 => (0, 3),
@@ -60,7 +60,7 @@ pub fn fill_interrupt_table() {
             18 => (STACK_MACHINE_CHECK, 0),
             _ => (0, 0),
         };
-        let gate = interrupt_gate(stubs + vector as u64 * super::entry::STUB_BYTES, stack, level);
+        let gate = interrupt_gate(stubs + stub as u64 * super::entry::STUB_BYTES, stack, level);
         // SAFETY: only the boot CPU runs, see `InterruptTable`.
         unsafe { (*IDT.0.get())[vector] = gate };
     }

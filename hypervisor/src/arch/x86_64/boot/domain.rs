@@ -1,12 +1,9 @@
-//! Gives a domain its memory, its state and its place in a CPU's address spaces, and starts its first vCPU.
+//! Gives a domain its memory, its state and its place in a CPU's address spaces.
 
-use super::super::frame::Frame;
-use super::super::guest::{GuestMemory, domain};
+use super::super::guest::GuestMemory;
 use super::super::layout::{DOMAIN_MEMORY, DOMAIN_STATE};
 use super::super::paging::PoolTables;
-use super::super::percpu::{FRAME, cpu};
-use super::super::segments::selector;
-use super::super::{apic, cpu as instructions, entry};
+use super::super::start;
 use super::memory::bytes_at;
 use super::tables::{self, DATA};
 use super::{BootMemory, Machine};
@@ -14,14 +11,12 @@ use crate::boot::builder::Start;
 use crate::boot::refusal::Refusal;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{Domain, MAX_VCPUS, NAME_BYTES, events};
-use crate::front;
 use crate::mmu::bits::{ACCESSED, PRESENT, WRITABLE};
 use crate::mmu::index;
 use crate::mmu::pool::{PageInfo, Pool};
 use crate::mmu::shadow::{LoadedRoot, Shadow};
 use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Mutex;
 
 const PAGE: u64 = 4096;
@@ -59,11 +54,6 @@ pub struct Placed {
     pub start: Start,
 }
 
-/// Start of the installed domain, for the CPU that runs it: `rip`, `rsp`, `StartInfo`, guest root.
-static START: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
-/// Priority of its vCPU, and the CPU.
-static PRIORITY: AtomicU64 = AtomicU64::new(0);
-
 impl Machine {
     /// Takes zeroed memory for a domain, aligned so that large pages stay large.
     pub fn allocate_domain(&mut self, bytes: u64) -> Option<DomainMemory> {
@@ -94,11 +84,7 @@ impl Machine {
 
         let place = Place { state, structure, information, pages };
         place.write(tables.hypervisor_entries(), &memory, placed);
-        let start = placed.start;
-        for (slot, value) in START.iter().zip([start.rip, start.rsp, start.start_info, start.root]) {
-            slot.store(value, Ordering::Relaxed);
-        }
-        PRIORITY.store(placed.priority.into(), Ordering::Release);
+        start::set_start([placed.start.rip, placed.start.rsp, placed.start.start_info, placed.start.root]);
         Ok(())
     }
 }
@@ -165,37 +151,5 @@ impl Place {
         // through the window.
         unsafe { ptr::write(target.cast(), domain) };
         const { assert!(MAX_VCPUS >= 1) };
-    }
-}
-
-/// Starts the installed domain's first vCPU on this CPU, whose tables carry its window.
-pub fn run_installed() -> ! {
-    let [rip, rsp, start_info, root] = [0, 1, 2, 3].map(|at: usize| START[at].load(Ordering::Acquire));
-    let this = cpu();
-    this.vcpu.set(0);
-    let domain = domain();
-    let vcpu = domain.current_vcpu();
-    match domain.mmu.lock().load_root(root, vcpu.number, true) {
-        Ok(loaded) => vcpu.root.set(loaded),
-        Err(_) => crate::boot::refuse_machine("the shadow pool is too small"),
-    }
-    instructions::set_guest_gs(0);
-    instructions::set_guest_fs(0);
-    apic::arm_timer(u64::MAX);
-    let mut frame = Frame {
-        rip,
-        rsp,
-        rdi: start_info,
-        rflags: 0x202,
-        cs: selector::USER_CODE.into(),
-        ss: selector::USER_DATA.into(),
-        ..Frame::default()
-    };
-    front::leave(&mut frame);
-    // SAFETY: `FRAME` is the top of this CPU's stack, above what this function uses (`FIRST_STACK_TOP`); it does not
-    // return, and `pvops_leave` takes everything from the frame.
-    unsafe {
-        ptr::write(FRAME as *mut Frame, frame);
-        entry::pvops_leave()
     }
 }

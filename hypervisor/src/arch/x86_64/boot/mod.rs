@@ -11,7 +11,7 @@ pub mod tables;
 
 use super::layout::{BOOT_DYNAMIC, BOOT_DYNAMIC_LAST, BOOT_PHYSICAL, IMAGE, cpu_pages};
 use super::percpu::{FRAME, cpu};
-use super::{apic, console, machine, segments};
+use super::{apic, console, machine, segments, start};
 use crate::boot::refuse_machine;
 use bootloader_api::config::Mapping;
 use bootloader_api::{BootInfo, BootloaderConfig};
@@ -85,16 +85,6 @@ fn start_boot_cpu(root: u64) {
     apic::mask_all_inputs();
 }
 
-/// Last step of boot on the boot CPU, on its own stack.
-extern "C" fn finish(number: u32) -> ! {
-    tables::drop_boot_slots();
-    if number == 0 {
-        domain::run_installed();
-    }
-    smp::release(number);
-    smp::idle()
-}
-
 impl Machine {
     /// The system image as the boot loader loaded it.
     #[must_use]
@@ -116,7 +106,8 @@ impl Machine {
             self.found.cpus.iter().copied().filter(|id| *id != boot_id).collect();
         let mut running = 1;
         for id in others {
-            if running < self.cpus.len() && smp::start(&mut self.memory, &mut self.cpus[running], running, id)
+            if running < self.cpus.len()
+                && smp::start_cpu(&mut self.memory, &mut self.cpus[running], running, id)
             {
                 machine::set_apic_id(running, id);
                 running += 1;
@@ -131,7 +122,7 @@ impl Machine {
         let target = machine::apic_id(number);
         let line = self.found.console_line;
         apic::route(line.input, apic::vector::LINES + console::LINE, target, line.level, line.low);
-        tables::continue_on_own_stack(finish, number)
+        tables::continue_on_own_stack(start::finish, number)
     }
 }
 

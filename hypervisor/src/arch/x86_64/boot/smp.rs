@@ -3,7 +3,7 @@
 use super::super::cpu;
 use super::super::layout::{CPU_PAGES, cpu_pages};
 use super::super::percpu::{NO_VCPU, cpu as this_cpu};
-use super::super::{apic, segments, time};
+use super::super::{apic, segments, start, time};
 use super::features;
 use super::memory::{BootMemory, bytes_at};
 use super::tables::{self, CpuTables};
@@ -18,10 +18,6 @@ const ANSWER_NS: u64 = 500_000_000;
 
 /// CPUs that have arrived in [`arrive`].
 static ARRIVED: AtomicU32 = AtomicU32::new(1);
-/// The CPU that is to run the domain; none yet.
-static CHOSEN: AtomicU32 = AtomicU32::new(NOBODY);
-const NOBODY: u32 = u32::MAX;
-
 unsafe extern "C" {
     fn pvops_trampoline_start();
     fn pvops_trampoline_root();
@@ -128,7 +124,7 @@ fn place_trampoline(page: u64, root: u64) {
 }
 
 /// Starts the CPU with local APIC id `id` as number `number`. False: it did not answer.
-pub fn start(memory: &mut BootMemory, cpu: &mut CpuTables, number: usize, id: u32) -> bool {
+pub fn start_cpu(memory: &mut BootMemory, cpu: &mut CpuTables, number: usize, id: u32) -> bool {
     let Some(page) = memory.low_page() else { return false };
     // The trampoline runs at its physical address until it jumps into the image.
     let pointers = memory.take_page();
@@ -176,24 +172,5 @@ extern "C" fn arrive() -> ! {
     features::enable();
     apic::start_cpu();
     ARRIVED.fetch_add(1, Ordering::AcqRel);
-    idle()
-}
-
-/// Tells CPU `number` to run the installed domain.
-pub fn release(number: u32) {
-    CHOSEN.store(number, Ordering::Release);
-    apic::send(super::machine::apic_id(number), apic::vector::KICK.into());
-}
-
-/// Sleeps until this CPU is chosen to run the domain.
-pub fn idle() -> ! {
-    loop {
-        if CHOSEN.load(Ordering::Acquire) == this_cpu().number.get() {
-            // Reloaded, because boot changed the tables since this CPU loaded them.
-            // SAFETY: this CPU's own root.
-            unsafe { cpu::load_root(this_cpu().idle_root.get()) };
-            super::domain::run_installed();
-        }
-        cpu::wait_for_interrupt();
-    }
+    start::idle()
 }

@@ -149,18 +149,6 @@ impl CpuTables {
     }
 }
 
-/// Unlinks the boot loader's slots from the loaded root. The boot map of physical memory is gone afterwards, and so
-/// is the boot loader's stack.
-pub fn drop_boot_slots() {
-    let root = cpu::root() & FRAME;
-    // Written through the map that is being removed; what is cached of it lasts until the reload below.
-    for slot in (index(BOOT_PHYSICAL, 4)..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS).rev() {
-        write(root, slot, 0);
-    }
-    // SAFETY: the root that is loaded.
-    unsafe { cpu::load_root(root) };
-}
-
 const _: () = assert!(index(DOMAIN_MEMORY, 4) == HYPERVISOR_FIRST_SLOT + 1);
 
 /// Goes on in `next(argument)` on the top of this CPU's own stack: the boot loader's is about to go.

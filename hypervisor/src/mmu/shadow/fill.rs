@@ -1,0 +1,159 @@
+//! Fill: from a fault to a leaf in the right subtree.
+
+use super::*;
+
+impl<T: ShadowTables> Shadow<T> {
+    /// Serves a fault at `address` in root `number`: loads the translation, or says what the guest sees.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn fault(
+        &mut self,
+        memory: &impl GuestTables,
+        number: usize,
+        address: u64,
+        access: Access,
+    ) -> Result<(), Failure> {
+        let translation =
+            walk(memory, self.roots[number].guest_root, address, access).map_err(Failure::Fault)?;
+        if translation.level == 0 {
+            return Ok(());
+        }
+        if access.user && self.is_common(index(address, 4)) {
+            return Err(Failure::Fault(access.error_code(error::PRESENT)));
+        }
+        self.reserve(MOST_TABLES_AT_ONCE, Some(number))?;
+        self.load(memory, number, address, access.user, translation)
+    }
+
+    /// Loads the translations of up to `pages` pages from `address`, as kernel reads; stops at the first that the
+    /// guest's tables do not allow. Returns how many pages it went over.
+    ///
+    /// # Errors
+    /// [`Failure::PoolExhausted`].
+    pub fn populate(
+        &mut self,
+        memory: &impl GuestTables,
+        number: usize,
+        address: u64,
+        pages: u64,
+    ) -> Result<u64, Failure> {
+        for done in 0..pages {
+            let Some(at) = address.checked_add(done * 4096) else { return Ok(done) };
+            match self.fault(memory, number, at, Access::KERNEL_READ) {
+                Ok(()) => {}
+                Err(Failure::Fault(_)) => return Ok(done),
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(pages)
+    }
+
+    fn load(
+        &mut self,
+        memory: &impl GuestTables,
+        number: usize,
+        address: u64,
+        user_access: bool,
+        translation: Translation,
+    ) -> Result<(), Failure> {
+        let place = self.place(number, index(address, 4), translation.user, user_access)?;
+        let offset = address & (span(translation.level) - 1);
+        let (level, host) = Self::largest(memory, translation, offset);
+        let mut entry = host | PRESENT | USER | ACCESSED;
+        if level > 1 {
+            entry |= LARGE;
+        }
+        if translation.writable && translation.dirty {
+            entry |= WRITABLE | DIRTY;
+        }
+        if translation.no_execute || place.no_execute {
+            entry |= NO_EXECUTE;
+        }
+        if translation.uncached {
+            entry |= CACHE_DISABLE | WRITE_THROUGH;
+        }
+        self.global_outside_common |= translation.global && !self.is_common(index(address, 4));
+        self.install(place.directory, address, level, entry)
+    }
+
+    /// The largest leaf, at most the guest's, that host memory allows around `offset` of the page.
+    fn largest(memory: &impl GuestTables, translation: Translation, offset: u64) -> (u8, u64) {
+        let mut level = translation.level;
+        while level > 1 {
+            let start = translation.page + (offset & !(span(level) - 1));
+            if let Some(host) = memory.to_host(start, span(level)) {
+                return (level, host);
+            }
+            level -= 1;
+        }
+        let start = translation.page + (offset & !0xfff);
+        (1, memory.to_host(start, 4096).unwrap_or(0))
+    }
+
+    /// The subtree of `slot` that a leaf goes to.
+    fn place(
+        &mut self,
+        number: usize,
+        slot: usize,
+        leaf_user: bool,
+        user_access: bool,
+    ) -> Result<Place, Failure> {
+        let CachedRoot { kernel, user, .. } = self.roots[number];
+        let kernel_entry = self.tables.read(kernel, slot);
+        if kernel_entry & COMMON != 0 {
+            let directory = self.tables.table_at(kernel_entry & FRAME);
+            return Ok(Place { directory, no_execute: leaf_user });
+        }
+        if leaf_user && (user_access || kernel_entry & OWN == 0) {
+            let user_entry = self.tables.read(user, slot);
+            let directory = if user_entry & PRESENT != 0 {
+                self.tables.table_at(user_entry & FRAME)
+            } else {
+                let directory = self.take(3)?;
+                self.tables.write(user, slot, self.tables.address(directory) | TABLE_BITS);
+                directory
+            };
+            if kernel_entry & PRESENT == 0 {
+                let borrowed = self.tables.address(directory) | TABLE_BITS | NO_EXECUTE;
+                self.tables.write(kernel, slot, borrowed);
+            }
+            return Ok(Place { directory, no_execute: false });
+        }
+        if kernel_entry & OWN != 0 {
+            let directory = self.tables.table_at(kernel_entry & FRAME);
+            return Ok(Place { directory, no_execute: leaf_user });
+        }
+        let directory = self.take(3)?;
+        self.tables.write(kernel, slot, self.tables.address(directory) | TABLE_BITS | OWN);
+        if kernel_entry & PRESENT != 0 {
+            self.tables.flush_all();
+        }
+        Ok(Place { directory, no_execute: leaf_user })
+    }
+
+    /// Writes a leaf of `leaf_level` below `directory`, making the tables on the way.
+    fn install(&mut self, directory: Table, address: u64, leaf_level: u8, entry: u64) -> Result<(), Failure> {
+        let mut table = directory;
+        for level in (leaf_level + 1..=3).rev() {
+            let at = index(address, level);
+            let old = self.tables.read(table, at);
+            let next = if old & PRESENT != 0 && old & LARGE == 0 {
+                self.tables.table_at(old & FRAME)
+            } else {
+                let next = self.take(level - 1)?;
+                self.tables.write(table, at, self.tables.address(next) | TABLE_BITS);
+                next
+            };
+            table = next;
+        }
+        let at = index(address, leaf_level);
+        let old = self.tables.read(table, at);
+        self.tables.write(table, at, entry);
+        if leaf_level > 1 && old & PRESENT != 0 && old & LARGE == 0 {
+            self.pool.drop_subtree(self.tables.table_at(old & FRAME));
+            self.tables.flush_all();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! Flush: what the guest wants forgotten is forgotten, here and in the hardware; more may be.
+
+use super::*;
+
+impl<T: ShadowTables> Shadow<T> {
+    /// Drops the translation of the page at `address` in root `number`, and in every root if it may be global.
+    pub fn flush_page(&mut self, number: usize, address: u64) {
+        if self.global_outside_common {
+            for other in 0..MAX_ROOTS {
+                if self.roots[other].in_use {
+                    self.forget_page(other, address);
+                }
+            }
+        } else {
+            self.forget_page(number, address);
+        }
+        self.tables.flush_page(address);
+    }
+
+    /// Clears the leaves of `address` in both views of a root.
+    fn forget_page(&mut self, number: usize, address: u64) {
+        let slot = index(address, 4);
+        let hypervisor = HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS;
+        if hypervisor.contains(&slot) {
+            return;
+        }
+        let CachedRoot { kernel, user, .. } = self.roots[number];
+        for root in [kernel, user] {
+            let mut table = root;
+            for level in (1..=4).rev() {
+                let at = index(address, level);
+                let entry = self.tables.read(table, at);
+                if entry & PRESENT == 0 {
+                    break;
+                }
+                if level == 1 || (level < 4 && entry & LARGE != 0) {
+                    self.tables.write(table, at, 0);
+                    break;
+                }
+                table = self.tables.table_at(entry & FRAME);
+            }
+        }
+    }
+
+    /// Drops the translations of `bytes` from `address` in root `number`.
+    pub fn flush_range(&mut self, number: usize, address: u64, bytes: u64) {
+        let first = address & !0xfff;
+        let last = address.saturating_add(bytes.saturating_sub(1));
+        if (last - first) / 4096 < MAX_PAGES_ONE_BY_ONE {
+            let mut at = first;
+            loop {
+                self.flush_page(number, at);
+                match at.checked_add(4096) {
+                    Some(next) if next <= last => at = next,
+                    _ => return,
+                }
+            }
+        }
+        // A cache may always drop more than it must.
+        self.flush_all(number, true);
+    }
+
+    /// Drops all translations of root `number`; `every_root`: of all roots and of the common slots.
+    pub fn flush_all(&mut self, number: usize, every_root: bool) {
+        if every_root {
+            for root in self.roots.iter_mut() {
+                root.stale = true;
+            }
+            self.empty_common();
+            self.global_outside_common = false;
+        }
+        self.drop_trees(number);
+        self.roots[number].stale = false;
+    }
+
+    /// Drops everything below the common subtrees' top tables, which stay linked.
+    fn empty_common(&mut self) {
+        let Some(common) = self.common else { return };
+        for word in 0..8 {
+            let mut left = self.common_slots[word];
+            while left != 0 {
+                let slot = word * 64 + left.trailing_zeros() as usize;
+                left &= left - 1;
+                let directory = self.tables.table_at(self.tables.read(common, slot) & FRAME);
+                self.empty_directory(directory);
+            }
+        }
+    }
+
+    fn empty_directory(&mut self, directory: Table) {
+        for at in 0..512 {
+            let entry = self.tables.read(directory, at);
+            if entry & PRESENT == 0 {
+                continue;
+            }
+            self.tables.write(directory, at, 0);
+            if entry & LARGE == 0 {
+                self.pool.drop_subtree(self.tables.table_at(entry & FRAME));
+            }
+        }
+    }
+}

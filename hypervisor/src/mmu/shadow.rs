@@ -13,13 +13,14 @@
 //! In hardware every leaf is a user page, because guest kernels run in ring 3 too; rights come from the leaves,
 //! upper entries allow everything. Leaves never carry G.
 
-use super::bits::{
-    ACCESSED, CACHE_DISABLE, DIRTY, FRAME, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE, WRITE_THROUGH,
-};
-use super::memory::{GuestTables, ShadowTables, Table};
+mod common;
+mod fill;
+mod flush;
+
+use super::bits::{ACCESSED, FRAME, PRESENT, USER, WRITABLE};
+use super::memory::{ShadowTables, Table};
 use super::pool::Pool;
-use super::walk::{Access, Translation, error, walk};
-use super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS, index, span};
+use super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS};
 
 /// Roots cached per domain.
 pub const MAX_ROOTS: usize = 64;
@@ -80,12 +81,6 @@ pub struct Shadow<T> {
     /// A global leaf was loaded outside the common slots, so page flushes concern every root.
     global_outside_common: bool,
     clock: u64,
-}
-
-/// Where a leaf goes.
-struct Place {
-    directory: Table,
-    no_execute: bool,
 }
 
 impl<T: ShadowTables> Shadow<T> {

@@ -1,7 +1,9 @@
 //! Common slots: PML4 slots that the guest declared equal in all roots. One subtree serves all of them, linked
 //! into every kernel view, so that a new root finds kernel memory already translated.
 
-use super::*;
+use super::super::bits::{FRAME, PRESENT};
+use super::super::memory::ShadowTables;
+use super::{COMMON, Failure, MAX_COMMON_SLOTS, MAX_ROOTS, Shadow, TABLE_BITS};
 
 impl<T: ShadowTables> Shadow<T> {
     /// Declares common slots. The subtrees start empty.
@@ -58,7 +60,7 @@ impl<T: ShadowTables> Shadow<T> {
         self.tables.flush_all();
     }
 
-    fn link_common(&mut self, number: usize) {
+    pub(super) fn link_common(&mut self, number: usize) {
         let Some(common) = self.common else { return };
         let kernel = self.roots[number].kernel;
         for word in 0..8 {

@@ -1,6 +1,18 @@
 //! Fill: from a fault to a leaf in the right subtree.
 
-use super::*;
+use super::super::bits::{
+    ACCESSED, CACHE_DISABLE, DIRTY, FRAME, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE, WRITE_THROUGH,
+};
+use super::super::memory::{GuestTables, ShadowTables, Table};
+use super::super::walk::{Access, Translation, error, walk};
+use super::super::{index, span};
+use super::{COMMON, CachedRoot, Failure, MOST_TABLES_AT_ONCE, OWN, Shadow, TABLE_BITS};
+
+/// Where a leaf goes.
+struct Place {
+    directory: Table,
+    no_execute: bool,
+}
 
 impl<T: ShadowTables> Shadow<T> {
     /// Serves a fault at `address` in root `number`: loads the translation, or says what the guest sees.

@@ -1,6 +1,9 @@
 //! Flush: what the guest wants forgotten is forgotten, here and in the hardware; more may be.
 
-use super::*;
+use super::super::bits::{FRAME, LARGE, PRESENT};
+use super::super::memory::{ShadowTables, Table};
+use super::super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS, index};
+use super::{CachedRoot, MAX_PAGES_ONE_BY_ONE, MAX_ROOTS, Shadow};
 
 impl<T: ShadowTables> Shadow<T> {
     /// Drops the translation of the page at `address` in root `number`, and in every root if it may be global.
@@ -74,7 +77,7 @@ impl<T: ShadowTables> Shadow<T> {
     }
 
     /// Drops everything below the common subtrees' top tables, which stay linked.
-    fn empty_common(&mut self) {
+    pub(super) fn empty_common(&mut self) {
         let Some(common) = self.common else { return };
         for word in 0..8 {
             let mut left = self.common_slots[word];

@@ -4,7 +4,7 @@ use super::Report;
 use crate::events;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pvops_abi::ops::event::{self, EventSource, Port};
-use pvops_abi::ops::irq;
+use pvops_abi::ops::{irq, sched};
 
 static DELIVERED: AtomicU64 = AtomicU64::new(0);
 
@@ -51,9 +51,10 @@ fn masked_at_the_port(report: &mut Report, port: Port) {
     settle();
 }
 
-/// Delivery is bounded in time, not exact to the instruction.
+/// Delivery is bounded in time, not exact to the instruction. Exercises `sched::yield_now`.
 fn settle() {
     (0..2000).for_each(|_| core::hint::spin_loop());
+    sched::yield_now();
 }
 
 fn delivered() -> u64 {

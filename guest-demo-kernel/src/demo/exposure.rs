@@ -7,6 +7,8 @@ use crate::process;
 use alloc::vec::Vec;
 use demo_programs::{FAILED, Program};
 use pvops_abi::addr::PAGE_SIZE;
+use pvops_abi::layout::start_info::VirtRange;
+use pvops_abi::ops::mmu::mmu;
 use spin::Once;
 
 /// All pages of a run of neighbours up to here are tried; of longer runs, some.
@@ -23,7 +25,8 @@ pub(super) fn run(report: &mut Report) {
     report.expect("user_view_kernel_pages", status & 0xffff_ffff, 0);
 }
 
-/// The kernel's addresses, one by one: of the image, the physical map, stacks and what backends required.
+/// The kernel's addresses, one by one: of the image, the physical map, stacks and what backends required; then
+/// some of those that the environment reserved for itself.
 pub(crate) fn kernel_address(index: usize) -> Option<u64> {
     ADDRESSES.call_once(collect).get(index).copied()
 }
@@ -45,5 +48,17 @@ fn collect() -> Vec<u64> {
             addresses.push(start);
         }
     });
+    mmu().reserved_ranges().iter().for_each(|range| addresses.extend(reserved_addresses(range)));
     addresses
+}
+
+/// First pages of a reserved range, ever sparser ones, and its end. Exercises `mmu::reserved_ranges`.
+fn reserved_addresses(range: &VirtRange) -> impl Iterator<Item = u64> {
+    let (start, bytes) = (range.start, range.last - range.start);
+    let near = (0..64).map(|page| page * PAGE_SIZE);
+    let far = (18..64).map(|bit| 1 << bit);
+    near.chain(far)
+        .take_while(move |offset| *offset <= bytes)
+        .map(move |offset| start + offset)
+        .chain([range.last])
 }

@@ -11,6 +11,7 @@ use crate::memory::kernel_space::{self, SLOT_BYTES};
 use crate::memory::tables::{self, Found, Leaf, MapError};
 use alloc::vec::Vec;
 use pvops_abi::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
+use pvops_abi::ops;
 use pvops_abi::ops::mmu::{Entry, Level, PageFlags, Slot, mmu};
 
 /// Marks pages that may be made writable.
@@ -126,30 +127,37 @@ impl AddressSpace {
         (first..end.div_ceil(PAGE_SIZE)).try_for_each(|page| self.fault(page * PAGE_SIZE, access))
     }
 
-    /// A copy that shares all pages. Exercises `mmu::clear_flags` and `mmu::flush_range`.
+    /// A copy that shares all pages. Exercises `mmu::clear_flags`, a batch scope, and `mmu::flush_range`.
     pub(crate) fn fork(&mut self) -> Result<Self, Refused> {
         let mut child = Self::new()?;
         child.heap_end = self.heap_end;
-        let mut result = Ok(());
-        self.visit(|found| {
-            if let Found::Leaf(leaf) = found
-                && result.is_ok()
-            {
-                result = child.share(&leaf);
-            }
+        let leaves = self.leaves();
+        leaves.iter().try_for_each(|leaf| child.share(leaf))?;
+        // Only now that nothing can fail any more, the pages become read-only here as well.
+        ops::irq::without(|| {
+            mmu().batch_begin();
+            leaves.iter().for_each(|leaf| _ = mmu().clear_flags(leaf.slot, PageFlags::WRITABLE));
+            mmu().batch_end();
         });
-        // What was cached as writable must go, also when the copy failed half-way.
         for (start, bytes) in self.areas() {
             mmu().flush_range(VirtAddr(start), bytes, cpu::online());
         }
-        result.map(|()| child)
+        Ok(child)
     }
 
     /// Pages present now.
     pub(crate) fn present_pages(&self) -> usize {
-        let mut pages = 0;
-        self.visit(|found| pages += usize::from(matches!(found, Found::Leaf(_))));
-        pages
+        self.leaves().len()
+    }
+
+    fn leaves(&self) -> Vec<Leaf> {
+        let mut leaves = Vec::new();
+        self.visit(|found| {
+            if let Found::Leaf(leaf) = found {
+                leaves.push(leaf);
+            }
+        });
+        leaves
     }
 
     /// Rights of a page, whether it is present or not.
@@ -205,7 +213,7 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Maps a page of another space here too, read-only in both. The caller flushes the other one.
+    /// Maps a page of another space here too, read-only. The caller makes it so in the other one.
     fn share(&mut self, leaf: &Leaf) -> Result<(), Refused> {
         if !frames::share(leaf.frame) {
             return Err(Refused::NoMemory);
@@ -213,7 +221,6 @@ impl AddressSpace {
         let state = PageFlags::WRITABLE | PageFlags::ACCESSED | PageFlags::DIRTY;
         tables::map_page(self.root, leaf.slot.address, leaf.frame, leaf.flags - state)
             .inspect_err(|_| frames::release(leaf.frame))?;
-        mmu().clear_flags(leaf.slot, PageFlags::WRITABLE);
         Ok(())
     }
 

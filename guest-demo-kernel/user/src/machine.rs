@@ -78,6 +78,30 @@ pub(crate) fn word(address: u64) -> u64 {
     unsafe { (address as *const u64).read_volatile() }
 }
 
+/// FS and GS base, where user mode may read and write them.
+pub(crate) struct Bases(());
+
+impl Bases {
+    /// Nothing on CPUs without these instructions; kernels enable them where they exist.
+    pub(crate) fn new() -> Option<Self> {
+        (core::arch::x86_64::__cpuid_count(7, 0).ebx & 1 != 0).then_some(Self(()))
+    }
+
+    /// Sets both; they must be canonical.
+    pub(crate) fn set(&self, fs: u64, gs: u64) {
+        // SAFETY: this code uses neither segment.
+        unsafe { asm!("wrfsbase {}", "wrgsbase {}", in(reg) fs, in(reg) gs, options(nomem, nostack)) };
+    }
+
+    /// Both, FS first.
+    pub(crate) fn get(&self) -> (u64, u64) {
+        let (fs, gs);
+        // SAFETY: reads two registers.
+        unsafe { asm!("rdfsbase {}", "rdgsbase {}", out(reg) fs, out(reg) gs, options(nomem, nostack)) };
+        (fs, gs)
+    }
+}
+
 /// Whether 256-bit registers may be used: the CPU has AVX and the kernel enabled it.
 pub(crate) fn has_avx() -> bool {
     const OSXSAVE_AND_AVX: u32 = 1 << 27 | 1 << 28;

@@ -10,7 +10,7 @@ mod machine;
 
 use core::fmt::Write;
 use demo_programs::{CHECKSUM_START, FAILED, Misdeed, Program, Statistic, SystemCall, checksum, next_random};
-use machine::{Vectors, system_call, ticks};
+use machine::{Bases, Vectors, system_call, ticks};
 
 /// Where every program begins.
 extern "C" fn start(program: u64, argument: u64) -> ! {
@@ -56,7 +56,7 @@ fn system_calls() -> u64 {
 }
 
 /// Computes in vector registers, long enough to be preempted, and the same in integer registers; the kernel
-/// must have kept the former apart from every other process's.
+/// must have kept the former, and the segment bases, apart from every other process's.
 fn vectors(seed: u64) -> u64 {
     const ROUNDS: u64 = 20_000;
     const TIMES: u64 = 20;
@@ -68,12 +68,14 @@ fn vectors(seed: u64) -> u64 {
     });
     let mut expected = values;
     let wide = machine::has_avx();
+    let (bases, mine) = (Bases::new(), (seed << 32, seed << 40 | 8));
+    bases.iter().for_each(|bases| bases.set(mine.0, mine.1));
     for _ in 0..TIMES {
         machine::vectors(&mut values, ROUNDS, wide);
         call(SystemCall::Yield, 0);
         (0..ROUNDS).for_each(|_| add_each_to_its_predecessor(&mut expected));
     }
-    if values.0 != expected.0 {
+    if values.0 != expected.0 || bases.is_some_and(|bases| bases.get() != mine) {
         return FAILED;
     }
     values

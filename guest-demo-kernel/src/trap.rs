@@ -83,7 +83,7 @@ fn crash(frame: &TrapFrame) -> ! {
     };
     print_in_crash(format_args!("kernel fault: {} (vector {})\n", name(frame.vector), frame.vector));
     line(["rip", "cs", "rflags", "rsp"], [frame.rip, frame.cs, frame.rflags, frame.rsp]);
-    line(["addr", "error", "ss", "rax"], [frame.fault_address, frame.error_code, frame.ss, frame.rax]);
+    line(["cr2", "error", "ss", "rax"], [frame.fault_address, frame.error_code, frame.ss, frame.rax]);
     line(["rbx", "rcx", "rdx", "rsi"], [frame.rbx, frame.rcx, frame.rdx, frame.rsi]);
     line(["rdi", "rbp", "r8", "r9"], [frame.rdi, frame.rbp, frame.r8, frame.r9]);
     line(["r10", "r11", "r12", "r13"], [frame.r10, frame.r11, frame.r12, frame.r13]);

@@ -129,7 +129,7 @@ impl<'a> Kernel<'a> {
             let length = segment.file_bytes as usize;
             image[at..at + length].copy_from_slice(&self.bytes[from..from + length]);
         }
-        for entry in self.relocations.chunks_exact(24) {
+        for entry in self.relocations.as_chunks::<24>().0 {
             let [offset, info, addend] = [0, 8, 16].map(|at| word(entry, at));
             let is_inside = self.segments.iter().any(|segment| {
                 !segment.executable && holds(segment, offset) && holds(segment, offset.wrapping_add(7))
@@ -289,7 +289,7 @@ fn relocations<'a>(bytes: &'a [u8], segments: &[Segment], dynamic: &[u8]) -> Res
     const REL: u64 = 17;
     const RELR: u64 = 36;
     let (mut address, mut length, mut entry_bytes) = (0, 0, 24);
-    for pair in dynamic.chunks_exact(16) {
+    for pair in dynamic.as_chunks::<16>().0 {
         let value = word(pair, 8);
         match word(pair, 0) {
             NULL => break,

@@ -11,6 +11,7 @@ pub mod vcpu;
 use crate::arch::x86_64::guest::{GuestMemory, Ports};
 use crate::arch::x86_64::paging::PoolTables;
 use crate::mmu::shadow::Shadow;
+use crate::sched::VcpuId;
 use core::cell::Cell;
 use spin::Mutex;
 use system_image::ExitStatus;
@@ -42,14 +43,17 @@ pub struct Domain {
     pub vcpu_count: usize,
 }
 
-// SAFETY-free note: cells of a vCPU are touched only by the CPU it runs on; `ports` is set before other vCPUs
-// start. The type is never shared as a Rust object between CPUs but through the window, see `arch::guest`.
-
 impl Domain {
     /// The vCPU that the calling CPU runs.
     #[must_use]
     pub fn current_vcpu(&self) -> &Vcpu {
         &self.vcpus[crate::arch::x86_64::cpu().vcpu.get() as usize % MAX_VCPUS]
+    }
+
+    /// The name by which schedulers know one of its vCPUs.
+    #[must_use]
+    pub fn vcpu_id(&self, vcpu: &Vcpu) -> VcpuId {
+        VcpuId { domain: self.number, vcpu: vcpu.number as u16 }
     }
 
     /// Ends the domain. With the last domain the machine ends.

@@ -12,6 +12,7 @@ use crate::domain::vcpu::Vcpu;
 use crate::domain::{Domain, console, crash};
 use crate::mmu::is_reserved;
 use crate::mmu::shadow::Failure;
+use crate::sched::Policy;
 use pvops_abi::call::{self, SegmentBase};
 use pvops_abi::error::Error;
 use pvops_abi::layout::start_info::implementation;
@@ -91,8 +92,10 @@ fn run_one(domain: &Domain, vcpu: &Vcpu, function: Function, arguments: Argument
         Function::Time(Time::SetDeadline) => Ok(set_deadline(domain, vcpu, first)),
         Function::Console(Console::Write) => write_console(domain, first, second),
         Function::Console(Console::Read) => read_console(domain, first, second),
-        // Nobody else is there to run yet; the call itself is the opportunity.
-        Function::Sched(Sched::Yield) => Ok(0),
+        Function::Sched(Sched::Yield) => {
+            cpu().ready.borrow_mut().yield_to_others(domain.vcpu_id(vcpu));
+            Ok(0)
+        }
         Function::Sched(Sched::Block) => block(vcpu),
         Function::Base(Base::Batch) | Function::Cpu(Cpu::Iret) | Function::Sched(Sched::Shutdown) => {
             Err(Error::InvalidArgument)

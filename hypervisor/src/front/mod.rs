@@ -9,11 +9,12 @@ pub mod decode;
 pub mod frames;
 
 use crate::arch::x86_64::guest::{domain, running_domain};
-use crate::arch::x86_64::{Frame, apic, paging, time};
+use crate::arch::x86_64::{Frame, apic, cpu, paging, time};
 use crate::domain::vcpu::{Mode, Vcpu};
 use crate::domain::{Domain, console, crash, events};
 use crate::mmu::shadow::Failure;
 use crate::mmu::walk::Access;
+use crate::sched::Policy;
 use pvops_abi::layout::PortKind;
 
 /// Vectors that the front end raises itself.
@@ -132,10 +133,19 @@ pub fn leave(frame: &mut Frame) {
     paging::load_view(view);
 }
 
-/// Sleeps until an event is pending for a blocked vCPU; idle time goes into zeroing dropped tables.
+/// Idles until the policy has somebody to run, if the current vCPU is blocked. Idle time goes into zeroing
+/// dropped tables.
 fn wait_while_blocked(domain: &Domain, vcpu: &Vcpu) {
-    while vcpu.blocked.get() {
+    if !vcpu.blocked.get() {
+        return;
+    }
+    let id = domain.vcpu_id(vcpu);
+    cpu().ready.borrow_mut().remove(id);
+    loop {
         if vcpu.has_pending_event() {
+            cpu().ready.borrow_mut().make_ready(id, vcpu.priority);
+        }
+        if cpu().ready.borrow().next().is_some() {
             vcpu.blocked.set(false);
             return;
         }

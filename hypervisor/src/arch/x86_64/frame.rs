@@ -34,4 +34,4 @@ pub struct Frame {
 /// [`Frame::vector`] of an entry by `syscall`.
 pub const SYSTEM_CALL_VECTOR: u64 = 0x100;
 
-const _: () = assert!(size_of::<Frame>() == 176 && size_of::<Frame>() % 16 == 0);
+const _: () = assert!(size_of::<Frame>() == 176 && size_of::<Frame>().is_multiple_of(16));

@@ -3,7 +3,8 @@
 use super::frame::Frame;
 use super::layout::{CPU_PAGES, cpu_pages};
 use super::segments::{GlobalDescriptorTable, TaskState};
-use core::cell::Cell;
+use crate::sched::FixedPriority;
+use core::cell::{Cell, RefCell};
 
 /// [`PerCpu::vcpu`] of a CPU that runs no domain.
 pub const NO_VCPU: u32 = u32::MAX;
@@ -21,6 +22,8 @@ pub struct PerCpu {
     pub root: Cell<u64>,
     /// The vCPU that this CPU runs or idles for: number in the running domain, or [`NO_VCPU`].
     pub vcpu: Cell<u32>,
+    /// The vCPUs that are ready to run on this CPU.
+    pub ready: RefCell<FixedPriority>,
     /// Set while guest memory is accessed through the guest's own addresses: a fault there is the guest's.
     pub accessing_guest: Cell<bool>,
     /// Root that maps only the hypervisor, for idling without a domain.

@@ -11,6 +11,7 @@ use super::{apic, cpu, entry};
 use crate::front;
 use crate::mmu::bits::FRAME as FRAME_BITS;
 use crate::mmu::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS, index};
+use crate::sched::Policy;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pvops_firmware::MAX_CPUS;
@@ -98,6 +99,7 @@ fn run_installed() -> ! {
     if let Ok(loaded) = domain.mmu.lock().load_root(root, vcpu.number, true) {
         vcpu.root.set(loaded);
     }
+    this_cpu().ready.borrow_mut().make_ready(domain.vcpu_id(vcpu), vcpu.priority);
     cpu::set_guest_gs(0);
     cpu::set_guest_fs(0);
     apic::arm_timer(u64::MAX);

@@ -9,9 +9,10 @@ use crate::commands::demo;
 use crate::disk_image::{Contents, End};
 use crate::failure::Failure;
 use crate::machine::{Firmware, Machine};
+use crate::manifest::Manifest;
 use crate::outcome::Outcome;
 use crate::results;
-use crate::session::Ended;
+use crate::session::{Ended, last_lines};
 
 /// All of them.
 pub fn cases() -> Vec<Case> {
@@ -27,13 +28,13 @@ pub fn cases() -> Vec<Case> {
         Case::boot("demo: under instruction counting, twice the same, hypervisor", |context, limit| {
             repeatable(context, World::Hypervisor, limit)
         }),
-        Case::boot("boot: the machine is powered off by ACPI, bios", |context, limit| {
-            powered_off(context, Firmware::Bios, limit)
-        }),
-        Case::boot("boot: the machine is powered off by ACPI, uefi", |context, limit| {
-            powered_off(context, Firmware::Uefi, limit)
-        }),
     ];
+    for world in [World::Native, World::Hypervisor] {
+        for firmware in [Firmware::Bios, Firmware::Uefi] {
+            let name = format!("boot: powered off without a status, {}", demo::title(world, firmware, 1));
+            cases.push(Case::boot(name, move |context, limit| powered_off(context, world, firmware, limit)));
+        }
+    }
     for (world, name, ring) in [(World::Native, "native", 0), (World::Hypervisor, "hypervisor", 3)] {
         cases.push(Case::boot(format!("smallest guest: {name}, in ring {ring}"), move |context, limit| {
             let ended = context.run_guest(world, &context.kernels()?.smallest, "", limit)?;
@@ -90,13 +91,21 @@ fn repeatable(context: &Context, world: World, limit: Duration) -> Result<(), Fa
     ensure(first == second, format_args!("two runs differ:\n{first:?}\n{second:?}"))
 }
 
-fn powered_off(context: &Context, firmware: Firmware, limit: Duration) -> Result<(), Failure> {
-    let contents = Contents::native(context.kernels()?.demo.clone(), demo::CMDLINE, End::PowerOff);
+/// As on a real machine, which has no debug-exit device.
+fn powered_off(context: &Context, world: World, firmware: Firmware, limit: Duration) -> Result<(), Failure> {
+    let kernels = context.kernels()?;
+    let contents = match world {
+        World::Native => Contents::native(kernels.demo.clone(), demo::CMDLINE, End::PowerOff),
+        World::Hypervisor => {
+            let system_image = Manifest::for_guest(kernels.demo.clone(), demo::CMDLINE).compile(None)?;
+            Contents::hypervisor(kernels.hypervisor.clone(), system_image)
+        }
+    };
     let machine = Machine { firmware, ..Machine::default() };
     let ended = context.start(&contents, &machine, limit)?.finish()?;
     ensure(
         ended.outcome == Outcome::PoweredOff,
-        format_args!("expected a power-off, got {}", ended.outcome),
+        format_args!("expected a power-off, got {}{}", ended.outcome, last_lines(&ended.console)),
     )?;
     expect_text(&ended, "result: verdict ok")
 }

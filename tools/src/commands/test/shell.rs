@@ -96,7 +96,9 @@ fn crash(context: &Context, kind: &str, limit: Duration) -> Result<(), Failure> 
         session.send(format!("crash {kind}\r").as_bytes());
         let ended = session.finish()?;
         expect_status(&ended, ExitStatus::DOMAIN_CRASHED.code())?;
-        ["rip", "rsp", "rax", "cr2"].iter().try_for_each(|register| expect_text(&ended, register))
+        ["crashed: ", "rip", "rsp", "rax", "r15", "fault address"]
+            .iter()
+            .try_for_each(|register| expect_text(&ended, register))
     };
     check().map_err(|failure| Failure::new(Kind::CheckFailed, format!("crash {kind}: {failure}")))
 }

@@ -2,8 +2,6 @@
 
 use crate::memory::kernel_space;
 use core::arch::asm;
-use pvops_abi::addr::PhysAddr;
-use pvops_abi::ops::mmu::Retain;
 
 /// An address that is not canonical: using it is a general-protection fault in every ring.
 const NOT_CANONICAL: u64 = 0x8000_dead_0000_0000;
@@ -42,11 +40,4 @@ pub(crate) fn overflow_stack() {
 pub(crate) fn fault_without_stack() {
     // SAFETY: as in `read_null`.
     unsafe { asm!("mov rsp, {0}", "ud2", in(reg) kernel_space::unmapped_address().0, options(noreturn)) };
-}
-
-/// Loads an address space in which nothing is mapped, neither code nor any handler: only the environment can
-/// tell what happened.
-pub(crate) fn load_empty_root(empty: PhysAddr) {
-    pvops_abi::ops::irq::disable();
-    super::load_root(empty, Retain::Drop);
 }

@@ -80,8 +80,7 @@ pub(crate) fn enter_user(frame: &TrapFrame) -> ! {
 
 /// Makes `root` the address space. Exercises `mmu::load_root`. Interrupts masked.
 pub(crate) fn load_root(root: PhysAddr, retain: Retain) {
-    // SAFETY: callers pass roots made by `memory::kernel_space`, which all carry the kernel's common slots, or
-    // ask for the crash that follows (`breakage`).
+    // SAFETY: callers pass roots made by `memory::kernel_space`, which all carry the kernel's common slots.
     unsafe { mmu().load_root(root, retain) }
 }
 

@@ -2,8 +2,10 @@
 
 use crate::arch::breakage;
 use crate::console::println;
-use crate::memory::tables;
-use pvops_abi::ops::mmu::Level;
+use crate::cpu;
+use crate::memory::{kernel_space, tables};
+use pvops_abi::addr::VirtAddr;
+use pvops_abi::ops::mmu::{Entry, mmu};
 
 struct Kind {
     name: &'static str,
@@ -31,11 +33,7 @@ const KINDS: &[Kind] = &[
         what: "a fault while the stack pointer leads nowhere",
         crash: breakage::fault_without_stack,
     },
-    Kind {
-        name: "triple",
-        what: "an address space with nothing in it, not even handlers",
-        crash: empty_root,
-    },
+    Kind { name: "triple", what: "the kernel unmaps itself, handlers and all", crash: unmap_kernel },
 ];
 
 /// Prints the kinds.
@@ -53,9 +51,9 @@ fn panic() {
     panic!("asked for by the crash command");
 }
 
-fn empty_root() {
-    match tables::new_table(Level::Pml4) {
-        Ok(root) => breakage::load_empty_root(root),
-        Err(error) => println!("no root to load: {error:?}"),
-    }
+/// Nothing is left to run, no handler either: only the environment can tell what happened.
+fn unmap_kernel() {
+    let here = VirtAddr(unmap_kernel as fn() as usize as u64);
+    mmu().set(tables::root_slot(kernel_space::root(), here), Entry::ABSENT);
+    mmu().flush_all(cpu::online());
 }

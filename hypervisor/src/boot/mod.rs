@@ -17,7 +17,12 @@ use system_image::{Domain, ExitStatus, SystemImage};
 pub fn start(mut machine: Machine) -> ! {
     let image = match SystemImage::parse(machine.ramdisk()) {
         Ok(image) => image,
-        Err(error) => refuse_image(error.message()),
+        Err(error) => {
+            if let Some(port) = system_image::debug_exit_port_of_refused(machine.ramdisk()) {
+                machine::set_debug_exit_port(port);
+            }
+            refuse_image(error.message())
+        }
     };
     if let Some(port) = image.debug_exit_port() {
         machine::set_debug_exit_port(port);

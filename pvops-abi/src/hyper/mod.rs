@@ -1,7 +1,7 @@
 //! The hypercall backend: every group of operations on any hypervisor that speaks the ABI.
 //!
 //! Flag operations and page-table writes are plain stores; everything else is a call through the hypercall
-//! page ([`hypercall`]). The entry stubs are in [`entry`]; each group has its own file.
+//! page ([`call`]). The entry stubs are in `entry`; each group has its own file.
 
 mod context;
 mod cpu;

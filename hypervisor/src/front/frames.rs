@@ -2,7 +2,7 @@
 
 use crate::arch::x86_64::guest::{self, NotAccessible};
 use crate::arch::x86_64::segments::selector;
-use crate::arch::x86_64::{Frame, cpu, paging};
+use crate::arch::x86_64::{Frame, cpu};
 use crate::domain::vcpu::{Mode, Vcpu};
 use crate::domain::{Domain, crash};
 use crate::front::vector;
@@ -73,6 +73,16 @@ fn gate(domain: &Domain, vcpu: &Vcpu, number: u64) -> Option<TrapGate> {
     }
     let gate = domain.memory.load::<TrapGate>(vcpu.trap_table.get() + number * 16).ok()?;
     (gate.entry != 0 && cpu::is_canonical(gate.entry)).then_some(gate)
+}
+
+/// The vector of the two-byte `int n` at `rip`. From the instruction and not from the error code: emulators
+/// disagree about the latter, and codes that guests see are computed.
+pub fn software_vector(rip: u64) -> Option<u64> {
+    const INT: u8 = 0xcd;
+    match guest::load_two_bytes(rip) {
+        Ok([INT, number]) => Some(number.into()),
+        _ => None,
+    }
 }
 
 /// `int n` and its short forms: allowed when the guest's gate is open to the virtual mode, else #GP.
@@ -146,7 +156,6 @@ fn push(
         rsp: frame.rsp,
         ss: ss.into(),
     };
-    paging::load_view(vcpu.root.get().kernel);
     guest::store_virtual(top, &delivered)?;
     if from_user {
         exchange_gs_for_kernel(vcpu);

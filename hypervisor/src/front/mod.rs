@@ -85,7 +85,10 @@ pub fn exception(frame: &mut Frame) {
     let vcpu = domain.current_vcpu();
     match frame.vector {
         vector::GENERAL_PROTECTION if frame.error & FROM_TABLE != 0 => {
-            frames::software_interrupt(domain, vcpu, frame, frame.error >> 3 & 0xff, 2);
+            match frames::software_vector(frame.rip) {
+                Some(number) => frames::software_interrupt(domain, vcpu, frame, number, 2),
+                None => frames::deliver(domain, vcpu, frame, vector::GENERAL_PROTECTION, 0, 0),
+            }
         }
         vector::BREAKPOINT | vector::OVERFLOW => {
             frames::software_interrupt(domain, vcpu, frame, frame.vector, 0);

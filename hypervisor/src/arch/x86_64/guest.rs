@@ -312,14 +312,27 @@ fn is_guest_range(address: u64, bytes: u64) -> bool {
         && !is_reserved(last)
 }
 
-/// Copies `value` to the guest-virtual `address` in the loaded view. Faults there are served as the guest
-/// kernel's own stores; what cannot be served is the error.
+/// Faults that one copy may take: it touches at most two pages, each may be absent, then read-only; the rest is
+/// for entries that another vCPU changes meanwhile.
+const MOST_FAULTS: u32 = 16;
+
+/// Copies `value` to the guest-virtual `address` in the kernel view, which stays loaded. Faults there are served
+/// as the guest kernel's own stores; what cannot be served is the error.
 ///
 /// # Errors
 /// [`NotAccessible`].
 pub fn store_virtual<T: Plain>(address: u64, value: &T) -> Result<(), NotAccessible> {
     let from = core::ptr::from_ref(value).cast();
     copy(address as *mut u64, from, address, size_of::<T>())
+}
+
+/// The two bytes at the guest-virtual `address`, as [`store_virtual`].
+///
+/// # Errors
+/// [`NotAccessible`].
+pub fn load_two_bytes(address: u64) -> Result<[u8; 2], NotAccessible> {
+    let byte = |at: u64| Ok((load_virtual::<u64>(at & !7)? >> ((at & 7) * 8)) as u8);
+    Ok([byte(address)?, byte(address.wrapping_add(1))?])
 }
 
 /// Copies a value from the guest-virtual `address`, as [`store_virtual`].
@@ -337,13 +350,15 @@ fn copy(to: *mut u64, from: *const u64, guest: u64, bytes: usize) -> Result<(), 
     if !bytes.is_multiple_of(8) || guest & 7 != 0 || !is_guest_range(guest, bytes as u64) {
         return Err(NotAccessible);
     }
-    cpu().accessing_guest.set(true);
+    // In the user view, a fill on behalf of the kernel would be no help.
+    super::paging::load_view(domain().current_vcpu().root.get().kernel);
+    cpu().guest_faults_left.set(MOST_FAULTS);
     open_user_pages();
     // SAFETY: the guest's side lies outside the hypervisor's slots, so only guest memory is touched there; the
     // other side is a `T` of the caller's. A fault ends the copy and returns 0.
     let done = unsafe { pvops_guest_copy(to, from, bytes / 8) };
     close_user_pages();
-    cpu().accessing_guest.set(false);
+    cpu().guest_faults_left.set(0);
     if done != 0 { Ok(()) } else { Err(NotAccessible) }
 }
 

@@ -24,8 +24,9 @@ pub struct PerCpu {
     pub vcpu: Cell<u32>,
     /// The vCPUs that are ready to run on this CPU.
     pub ready: RefCell<FixedPriority>,
-    /// Set while guest memory is accessed through the guest's own addresses: a fault there is the guest's.
-    pub accessing_guest: Cell<bool>,
+    /// Not 0 while guest memory is accessed through the guest's own addresses: how many faults may still be served
+    /// there before the access counts as failed.
+    pub guest_faults_left: Cell<u32>,
     /// Root that maps only the hypervisor, for idling without a domain.
     pub idle_root: Cell<u64>,
     /// Timer: clock value for which it is armed; `u64::MAX` not armed.

@@ -28,7 +28,9 @@ pub extern "C" fn from_hypervisor(frame: &mut Frame) {
         NMI => {}
         PAGE_FAULT if is_guest_copy(frame.rip) => {
             let write = frame.error & error::WRITE != 0;
-            if !front::copy_fault(instructions::fault_address(), write) {
+            let left = cpu().guest_faults_left.get() - 1;
+            cpu().guest_faults_left.set(left);
+            if left == 0 || !front::copy_fault(instructions::fault_address(), write) {
                 frame.rip = pvops_guest_copy_failed as *const () as u64;
             }
         }
@@ -40,7 +42,7 @@ pub extern "C" fn from_hypervisor(frame: &mut Frame) {
 fn is_guest_copy(rip: u64) -> bool {
     let start = pvops_guest_copy_start as *const () as u64;
     let end = pvops_guest_copy_end as *const () as u64;
-    cpu().accessing_guest.get() && (start..end).contains(&rip)
+    cpu().guest_faults_left.get() != 0 && (start..end).contains(&rip)
 }
 
 fn interrupt(number: u8) {

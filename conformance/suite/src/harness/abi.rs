@@ -1,0 +1,68 @@
+//! Raw calls, and arguments that every call must refuse.
+
+use super::{Report, world};
+use pvops_abi::call::CallId;
+use pvops_abi::error::Error;
+use pvops_abi::hyper::{self, Reply};
+use pvops_abi::ops;
+
+/// Makes the call `id`; missing arguments are zero.
+pub(crate) fn call(id: CallId, arguments: &[u64]) -> Reply {
+    let mut all = [0; 6];
+    all[..arguments.len()].copy_from_slice(arguments);
+    hyper::call(id, all)
+}
+
+/// An address that a call must refuse.
+pub(crate) struct BadAddress {
+    pub(crate) what: &'static str,
+    pub(crate) address: u64,
+}
+
+/// Addresses at which no `bytes` with this alignment lie in memory: outside, straddling its end, wrapping around,
+/// misaligned.
+pub(crate) fn bad_addresses(bytes: u64, alignment: u64) -> impl Iterator<Item = BadAddress> {
+    let end = world::memory_end();
+    let last = 0u64.wrapping_sub(alignment);
+    let straddling = (end - bytes / 2) & !(alignment - 1);
+    let all = [
+        (true, "behind memory", end),
+        (straddling < end && straddling + bytes > end, "straddling the end of memory", straddling),
+        (true, "far behind memory", 1 << 52),
+        (true, "a kernel address", 0xffff_ffff_8000_0000),
+        (true, "the last address", last),
+        (alignment < bytes, "wrapping around", 0u64.wrapping_sub(bytes / 2) & !(alignment - 1)),
+        (alignment > 1, "misaligned by half", 0x10_0000 + alignment / 2),
+        (alignment > 1, "misaligned by one", 0x10_0001),
+    ];
+    all.into_iter().filter(|(applies, ..)| *applies).map(|(_, what, address)| BadAddress { what, address })
+}
+
+/// Checks that `make` refuses every bad address of a structure.
+pub(crate) fn refuses_bad_addresses(
+    report: &mut Report,
+    call: &str,
+    (bytes, alignment): (u64, u64),
+    make: impl Fn(u64) -> Reply,
+) {
+    for BadAddress { what, address } in bad_addresses(bytes, alignment) {
+        report.refused(format_args!("{call}, {what} ({address:#x})"), make(address), Error::BadAddress);
+    }
+}
+
+/// Virtual addresses that are not the guest's to use: not canonical, or reserved.
+pub(crate) fn bad_virtual_addresses() -> impl Iterator<Item = u64> {
+    let info = world::hypervisor();
+    let ranges = info.reserved_ranges.into_iter().take(info.reserved_range_count as usize);
+    [0x8000_0000_0000, 0x7fff_8000_0000_0000, 0xffff_7fff_ffff_fff0]
+        .into_iter()
+        .chain(ranges.flat_map(|range| [range.start, range.last & !15]))
+}
+
+/// Registers this CPU's area, trap table, entries and stack again, after a test that tried others.
+///
+/// `start_cpu` is meant to be called once; under the ABI it is nothing but these registrations.
+pub(crate) fn register_again() {
+    ops::irq::disable();
+    ops::cpu::start_cpu(0, &world::BLOCK, crate::guest::HANDLERS);
+}

@@ -1,0 +1,98 @@
+//! What tests stand on: the table they are entered in, the report, and one file per thing that they touch.
+//!
+//! * [`world`]: who started us, frames, per-CPU data.
+//! * [`report`]: checks, and the line that they come to.
+//! * [`faults`]: faults are recorded, not fatal.
+//! * [`events`]: ports, and how often each was delivered.
+//! * [`tables`]: page tables of the tests' own.
+//! * [`abi`]: raw calls and arguments that must be refused.
+
+pub(crate) mod abi;
+pub(crate) mod events;
+pub(crate) mod faults;
+pub(crate) mod report;
+pub(crate) mod tables;
+pub(crate) mod world;
+
+use crate::tests;
+use crate::verdict::{Totals, Verdict};
+use core::fmt::Write;
+use pvops_abi::boot::BootContext;
+use pvops_abi::ops::console::Writer;
+use pvops_abi::ops::{self, cpu};
+pub(crate) use report::Report;
+
+/// Prints a line.
+macro_rules! println {
+    ($($argument:tt)*) => {{
+        use core::fmt::Write as _;
+        _ = writeln!(pvops_abi::ops::console::Writer, $($argument)*);
+    }};
+}
+pub(crate) use println;
+
+/// What a test needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// A hypervisor that speaks the ABI: the test makes raw calls, or is about deprivileged mode.
+    Abi,
+    /// The operations only: it runs in every world, and the bare machine is the oracle.
+    Ops,
+}
+
+/// An entry of a group's table.
+pub(crate) struct Test {
+    /// `<group>.<name>`.
+    pub(crate) name: &'static str,
+    /// The requirements in `spec/` that it covers.
+    #[allow(dead_code, reason = "read by the coverage check, which looks at the sources")]
+    pub(crate) requirement_ids: &'static [&'static str],
+    /// Where it can run.
+    pub(crate) needs: Needs,
+    /// The test.
+    pub(crate) run: fn(&mut Report),
+}
+
+/// Runs the tests that the command line selects. True: none failed.
+pub(crate) fn run(boot: &BootContext) -> bool {
+    let only = boot.option("only").unwrap_or("");
+    let skipped = boot.option("skip").unwrap_or("");
+    let selected = || {
+        tests::all()
+            .filter(|test| test.name.starts_with(only) && !skipped.split(',').any(|name| name == test.name))
+    };
+    println!(
+        "suite: format 1, {} tests, backend {}, ring {}",
+        selected().count(),
+        ops::ops().backend_name,
+        cpu::code_segment() & 3
+    );
+    let mut totals = Totals::default();
+    selected().for_each(|test| totals.add(run_one(test)));
+    let Totals { passed, failed, errors, skipped } = totals;
+    println!("suite: {passed} passed, {failed} failed, {errors} errors, {skipped} skipped");
+    totals.is_success()
+}
+
+/// Runs one test. Its name is printed before it starts: a line without a verdict names the test that took the
+/// subject down.
+fn run_one(test: &Test) -> Verdict {
+    _ = write!(Writer, "test: {} ", test.name);
+    let mut report = Report::new();
+    if test.needs == Needs::Abi && world::start_info().is_none() {
+        report.skip("needs a hypervisor");
+    } else if let Err(fault) = faults::catch(|| (test.run)(&mut report)) {
+        report.unexpected(fault);
+    }
+    restore();
+    println!("{report}");
+    report.verdict()
+}
+
+/// Puts back what a test may have left behind.
+fn restore() {
+    ops::irq::disable();
+    ops::time::set_deadline(None);
+    events::unbind_all();
+    tables::load_base_root();
+}

@@ -1,0 +1,79 @@
+//! Behaviour: the hypervisor says who it is, and which calls exist.
+//! Reason: guests decide by these answers what they use; a call that does not exist must say so, not misbehave.
+//! Method: asks, compares with `StartInfo`, probes every number, makes calls that nobody defined.
+
+use crate::harness::Needs::Abi;
+use crate::harness::abi::call;
+use crate::harness::{Report, Test, world};
+use pvops_abi::call::{Base, CallId, Extension};
+use pvops_abi::error::Error;
+
+pub(super) const TESTS: &[Test] = &[
+    Test { name: "base.version", requirement_ids: &["VER-001"], needs: Abi, run: version },
+    Test { name: "base.implementation", requirement_ids: &[], needs: Abi, run: implementation },
+    Test { name: "base.probe", requirement_ids: &[], needs: Abi, run: probe },
+    Test { name: "base.unknown_functions", requirement_ids: &[], needs: Abi, run: unknown_functions },
+    Test { name: "base.unknown_extensions", requirement_ids: &[], needs: Abi, run: unknown_extensions },
+];
+
+const MANDATORY: [Extension; 7] = [
+    Extension::Base,
+    Extension::Cpu,
+    Extension::Event,
+    Extension::Mmu,
+    Extension::Time,
+    Extension::Console,
+    Extension::Sched,
+];
+/// The first number of each mandatory extension that this version gives no function.
+const FIRST_UNKNOWN: [u16; 7] = [5, 9, 7, 7, 3, 2, 3];
+
+fn version(report: &mut Report) {
+    let value = report.accepted("BASE.version", call(Base::Version.id(), &[]));
+    report.equal("version as in StartInfo", value, world::hypervisor().abi_version.into());
+}
+
+fn implementation(report: &mut Report) {
+    let value = report.accepted("BASE.implementation", call(Base::Implementation.id(), &[]));
+    report.equal("id as in StartInfo", value, world::hypervisor().implementation.into());
+    let version = report.accepted("BASE.implementation_version", call(Base::ImplementationVersion.id(), &[]));
+    report.remark(format_args!("implementation {value}, version {version:#x}"));
+}
+
+fn probe(report: &mut Report) {
+    let is_mandatory = |number| MANDATORY.iter().any(|extension| *extension as u64 == number);
+    for number in 0..0x20 {
+        let version = report.accepted("BASE.probe", call(Base::Probe.id(), &[number]));
+        report.check(version != 0 || !is_mandatory(number), "mandatory extensions are present");
+        if version == 0 {
+            let reply = call(CallId(number << 16), &[]);
+            report.refused(
+                format_args!("a call of absent extension {number:#x}"),
+                reply,
+                Error::NotSupported,
+            );
+        }
+    }
+    report.equal("extension 0 exists", call(Base::Probe.id(), &[0]).value, 0);
+    for number in [0xffff, 0x1_0001, 1 << 32 | 1, u64::MAX] {
+        let version =
+            report.accepted("BASE.probe of a number that is too large", call(Base::Probe.id(), &[number]));
+        report.equal("version of a number that is too large", version, 0);
+    }
+}
+
+fn unknown_functions(report: &mut Report) {
+    for (extension, first) in MANDATORY.into_iter().zip(FIRST_UNKNOWN) {
+        for function in [first, first + 1, 0x7f, 0x8000, 0xffff] {
+            let id = CallId::new(extension, function);
+            report.refused(format_args!("call {:#x}", id.0), call(id, &[]), Error::NotSupported);
+        }
+    }
+}
+
+fn unknown_extensions(report: &mut Report) {
+    // The last ones are BASE.version with one bit too many each.
+    for id in [0, 4, 0x20_0000, 0x7fff_0000, 0xffff_0000, 0x1_0001_0000, 1 << 63 | 0x1_0000, u64::MAX] {
+        report.refused(format_args!("call {id:#x}"), call(CallId(id), &[]), Error::NotSupported);
+    }
+}

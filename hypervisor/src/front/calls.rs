@@ -6,7 +6,7 @@
 use super::decode::{Arguments, Function, arguments, extension_version, function};
 use super::frames;
 use crate::arch::x86_64::guest::{Area, Ports};
-use crate::arch::x86_64::{Frame, apic, console as device, cpu, time};
+use crate::arch::x86_64::{Frame, apic, console as device, cpu, paging, time};
 use crate::domain::events::{self, Binding};
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{Domain, console, crash};
@@ -86,7 +86,7 @@ fn run_one(domain: &Domain, vcpu: &Vcpu, function: Function, arguments: Argument
         Function::Mmu(Mmu::FlushAll) => flush_all(domain, vcpu, [first, second], third),
         Function::Mmu(Mmu::Populate) => populate(domain, vcpu, first, second),
         Function::Mmu(Mmu::ReleaseRoot) => release_root(domain, first),
-        Function::Mmu(Mmu::SetCommonSlots) => set_common_slots(domain, vcpu, first),
+        Function::Mmu(Mmu::SetCommonSlots) => set_common_slots(domain, first),
         Function::Time(Time::Clock) => Ok(time::now_ns()),
         Function::Time(Time::WallClock) => Ok(time::wall_ns()),
         Function::Time(Time::SetDeadline) => Ok(set_deadline(domain, vcpu, first)),
@@ -308,6 +308,8 @@ fn load_root(domain: &Domain, vcpu: &Vcpu, root: u64, flags: u64, user_root: u64
     let keep = flags.contains(LoadRootFlags::KEEP);
     let loaded = domain.mmu.lock().load_root(root, vcpu.number, keep).map_err(exhausted)?;
     vcpu.root.set(loaded);
+    // At once, not on leaving: a batch may release or evict the old root before that.
+    paging::load_view(loaded.kernel);
     Ok(0)
 }
 
@@ -335,16 +337,12 @@ fn populate(domain: &Domain, vcpu: &Vcpu, address: u64, pages: u64) -> Result<u6
 
 fn release_root(domain: &Domain, root: u64) -> Result<u64, Error> {
     domain.memory.check(root, 4096, 4096)?;
-    let is_loaded =
-        |number| domain.vcpus[..domain.vcpu_count].iter().any(|vcpu| vcpu.root.get().number == number);
-    if domain.mmu.lock().release_root(root, is_loaded) { Ok(0) } else { Err(Error::WrongState) }
+    if domain.mmu.lock().release_root(root) { Ok(0) } else { Err(Error::WrongState) }
 }
 
-fn set_common_slots(domain: &Domain, vcpu: &Vcpu, address: u64) -> Result<u64, Error> {
-    let mut slots = domain.memory.load::<[u64; 8]>(address)?;
-    // The hypervisor's own slots (256..=271) are nobody's to declare.
-    slots[4] &= !0xffff;
-    domain.mmu.lock().set_common_slots(slots, vcpu.root.get().number).map_err(exhausted)?;
+fn set_common_slots(domain: &Domain, address: u64) -> Result<u64, Error> {
+    let slots = domain.memory.load::<[u64; 8]>(address)?;
+    domain.mmu.lock().set_common_slots(slots).map_err(exhausted)?;
     Ok(0)
 }
 

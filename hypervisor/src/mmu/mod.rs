@@ -13,6 +13,8 @@
 pub mod memory;
 pub mod pool;
 pub mod shadow;
+#[cfg(test)]
+mod tests;
 pub mod walk;
 
 /// First PML4 slot that belongs to the hypervisor.
@@ -50,6 +52,14 @@ pub const fn index(address: u64, level: u8) -> usize {
 #[must_use]
 pub const fn span(level: u8) -> u64 {
     1 << (12 + 9 * (level as u32 - 1))
+}
+
+/// Whether a guest can have a translation at `address`: canonical (Intel SDM volume 1, 3.3.7.1) and not in the
+/// hypervisor's slots. Others must never reach a table: the index is taken from the low bits, so an address that
+/// is not canonical would name a hypervisor's slot.
+#[must_use]
+pub const fn is_guest_address(address: u64) -> bool {
+    ((address << 16) as i64 >> 16) as u64 == address && !is_reserved(address)
 }
 
 /// Whether `address` lies in the hypervisor's slots.

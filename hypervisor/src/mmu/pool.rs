@@ -97,3 +97,39 @@ impl Pool {
         true
     }
 }
+
+#[cfg(test)]
+impl Pool {
+    /// Tables in the pool.
+    pub(super) fn size(&self) -> usize {
+        self.info.len()
+    }
+
+    /// Tables on the free list.
+    pub(super) fn free_tables(&self) -> Vec<Table> {
+        let tables = self.list(self.free);
+        assert_eq!(tables.len(), self.free_count);
+        tables
+    }
+
+    /// Roots of dropped subtrees.
+    pub(super) fn dropped_tables(&self) -> Vec<Table> {
+        self.list(self.dropped)
+    }
+
+    /// Level for which a table was taken.
+    pub(super) fn level_of(&self, table: Table) -> u8 {
+        self.info[table.0 as usize].level as u8
+    }
+
+    fn list(&self, first: u32) -> Vec<Table> {
+        let mut tables = Vec::new();
+        let mut at = first;
+        while at != END {
+            assert!(tables.len() < self.info.len(), "the list is a ring");
+            tables.push(Table(at));
+            at = self.info[at as usize].next;
+        }
+        tables
+    }
+}

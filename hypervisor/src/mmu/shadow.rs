@@ -13,6 +13,8 @@
 //! In hardware every leaf is a user page, because guest kernels run in ring 3 too; rights come from the leaves,
 //! upper entries allow everything. Leaves never carry G.
 
+#[cfg(test)]
+mod audit;
 mod common;
 mod fill;
 mod flush;
@@ -35,6 +37,9 @@ const TABLE_BITS: u64 = PRESENT | WRITABLE | USER | ACCESSED;
 /// Software bits in kernel-view PML4 entries.
 const OWN: u64 = 1 << 9;
 const COMMON: u64 = 1 << 10;
+/// Software bit in an entry at whose level the guest has a leaf that was loaded in smaller pieces: a flush of any
+/// address in it drops them all.
+const PIECES: u64 = 1 << 11;
 
 /// Why a fault or call could not be served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +59,8 @@ struct CachedRoot {
     user: Table,
     last_used: u64,
     in_use: bool,
+    /// Its vCPU loaded it last, so it may be in that CPU's CR3: neither evicted nor released.
+    loaded: bool,
     /// Flushed while it was not loaded; dropped when it is loaded next.
     stale: bool,
 }
@@ -93,6 +100,7 @@ impl<T: ShadowTables> Shadow<T> {
             user: Table(0),
             last_used: 0,
             in_use: false,
+            loaded: false,
             stale: false,
         };
         Self {
@@ -136,9 +144,13 @@ impl<T: ShadowTables> Shadow<T> {
             }
             None => self.new_root(guest_root, vcpu)?,
         };
+        for root in self.roots.iter_mut().filter(|root| root.vcpu == vcpu) {
+            root.loaded = false;
+        }
         let clock = self.clock;
         let root = &mut self.roots[number];
         root.last_used = clock;
+        root.loaded = true;
         root.stale = false;
         let (kernel, user) = (root.kernel, root.user);
         Ok(LoadedRoot { number, kernel: self.tables.address(kernel), user: self.tables.address(user) })
@@ -147,29 +159,38 @@ impl<T: ShadowTables> Shadow<T> {
     fn new_root(&mut self, guest_root: u64, vcpu: u32) -> Result<usize, Failure> {
         let number = match self.roots.iter().position(|root| !root.in_use) {
             Some(number) => number,
-            None => self.evict(None).ok_or(Failure::PoolExhausted)?,
+            None => self.evict().ok_or(Failure::PoolExhausted)?,
         };
-        self.reserve(2, None)?;
+        self.reserve(2)?;
         let (kernel, user) = (self.take(4)?, self.take(4)?);
         for slot in HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS {
             let entry = self.tables.hypervisor_entry(slot);
             self.tables.write(kernel, slot, entry);
             self.tables.write(user, slot, entry);
         }
-        self.roots[number] =
-            CachedRoot { guest_root, vcpu, kernel, user, last_used: self.clock, in_use: true, stale: false };
+        self.roots[number] = CachedRoot {
+            guest_root,
+            vcpu,
+            kernel,
+            user,
+            last_used: self.clock,
+            in_use: true,
+            loaded: false,
+            stale: false,
+        };
         self.link_common(number);
         Ok(number)
     }
 
     /// Forgets `guest_root` on all vCPUs. It must not be loaded; one that is loaded is left alone and false
     /// is returned.
-    pub fn release_root(&mut self, guest_root: u64, loaded: impl Fn(usize) -> bool) -> bool {
+    pub fn release_root(&mut self, guest_root: u64) -> bool {
+        let is_it = |root: &CachedRoot| root.in_use && root.guest_root == guest_root;
+        if self.roots.iter().any(|root| is_it(root) && root.loaded) {
+            return false;
+        }
         for number in 0..MAX_ROOTS {
-            if self.roots[number].in_use && self.roots[number].guest_root == guest_root {
-                if loaded(number) {
-                    return false;
-                }
+            if is_it(&self.roots[number]) {
                 self.forget(number);
             }
         }
@@ -192,10 +213,10 @@ impl<T: ShadowTables> Shadow<T> {
         }
     }
 
-    /// Forgets the root used longest ago, but not `current`.
-    fn evict(&mut self, current: Option<usize>) -> Option<usize> {
+    /// Forgets the root used longest ago, but none that is loaded.
+    fn evict(&mut self) -> Option<usize> {
         let number = (0..MAX_ROOTS)
-            .filter(|number| self.roots[*number].in_use && Some(*number) != current)
+            .filter(|number| self.roots[*number].in_use && !self.roots[*number].loaded)
             .min_by_key(|number| self.roots[*number].last_used)?;
         self.forget(number);
         Some(number)
@@ -236,15 +257,17 @@ impl<T: ShadowTables> Shadow<T> {
         self.pool.take(level).ok_or(Failure::PoolExhausted)
     }
 
-    /// Sees to it that `count` tables can be taken: reclaims dropped ones, then other roots, then what the
-    /// current root and the common slots cache.
-    fn reserve(&mut self, count: usize, current: Option<usize>) -> Result<(), Failure> {
+    /// Sees to it that `count` tables can be taken: reclaims dropped ones, then roots that are not loaded, then
+    /// what the loaded roots and the common slots cache.
+    fn reserve(&mut self, count: usize) -> Result<(), Failure> {
         while self.pool.free_count() < count {
-            if self.pool.reclaim_one(&mut self.tables) || self.evict(current).is_some() {
+            if self.pool.reclaim_one(&mut self.tables) || self.evict().is_some() {
                 continue;
             }
-            if let Some(number) = current {
-                self.drop_trees(number);
+            for number in 0..MAX_ROOTS {
+                if self.roots[number].in_use {
+                    self.drop_trees(number);
+                }
             }
             self.empty_common();
             self.tables.flush_all();

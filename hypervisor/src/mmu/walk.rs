@@ -8,7 +8,7 @@ use super::bits::{
     ACCESSED, CACHE_DISABLE, DIRTY, FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE,
 };
 use super::memory::GuestTables;
-use super::{index, is_reserved, span};
+use super::{index, is_guest_address, span};
 
 /// An access to guest-virtual memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,7 +91,7 @@ const fn large_reserved(level: u8) -> u64 {
 /// # Errors
 /// The error code, as hardware would push it.
 pub fn walk(memory: &impl GuestTables, root: u64, address: u64, access: Access) -> Result<Translation, u64> {
-    if is_reserved(address) {
+    if !is_guest_address(address) {
         return Err(access.error_code(0));
     }
     // An entry may change under the walk; then it starts again, as hardware does. A guest that keeps changing it

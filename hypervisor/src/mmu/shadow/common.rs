@@ -3,19 +3,23 @@
 
 use super::super::bits::{FRAME, PRESENT};
 use super::super::memory::ShadowTables;
+use super::super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS};
 use super::{COMMON, Failure, MAX_COMMON_SLOTS, MAX_ROOTS, Shadow, TABLE_BITS};
 
 impl<T: ShadowTables> Shadow<T> {
-    /// Declares common slots. The subtrees start empty.
+    /// Declares common slots, those of the hypervisor excepted. The subtrees start empty.
     ///
     /// # Errors
     /// [`Failure::PoolExhausted`], also for more than [`MAX_COMMON_SLOTS`].
-    pub fn set_common_slots(&mut self, slots: [u64; 8], current: usize) -> Result<(), Failure> {
+    pub fn set_common_slots(&mut self, mut slots: [u64; 8]) -> Result<(), Failure> {
+        for slot in HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS {
+            slots[slot / 64] &= !(1 << (slot % 64));
+        }
         let count: u32 = slots.iter().map(|word| word.count_ones()).sum();
         if count as usize > MAX_COMMON_SLOTS {
             return Err(Failure::PoolExhausted);
         }
-        self.reserve(count as usize + 1, Some(current))?;
+        self.reserve(count as usize + 1)?;
         self.drop_common();
         // What the slots hold as ordinary ones goes first, then they become common.
         for number in 0..MAX_ROOTS {

@@ -1,12 +1,10 @@
 //! Fill: from a fault to a leaf in the right subtree.
 
-use super::super::bits::{
-    ACCESSED, CACHE_DISABLE, DIRTY, FRAME, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE, WRITE_THROUGH,
-};
+use super::super::bits::{ACCESSED, DIRTY, FRAME, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use super::super::memory::{GuestTables, ShadowTables, Table};
 use super::super::walk::{Access, Translation, error, walk};
 use super::super::{index, span};
-use super::{COMMON, CachedRoot, Failure, MOST_TABLES_AT_ONCE, OWN, Shadow, TABLE_BITS};
+use super::{COMMON, CachedRoot, Failure, MOST_TABLES_AT_ONCE, OWN, PIECES, Shadow, TABLE_BITS};
 
 /// Where a leaf goes.
 struct Place {
@@ -34,7 +32,7 @@ impl<T: ShadowTables> Shadow<T> {
         if access.user && self.is_common(index(address, 4)) {
             return Err(Failure::Fault(access.error_code(error::PRESENT)));
         }
-        self.reserve(MOST_TABLES_AT_ONCE, Some(number))?;
+        self.reserve(MOST_TABLES_AT_ONCE)?;
         self.load(memory, number, address, access.user, translation)
     }
 
@@ -82,11 +80,8 @@ impl<T: ShadowTables> Shadow<T> {
         if translation.no_execute || place.no_execute {
             entry |= NO_EXECUTE;
         }
-        if translation.uncached {
-            entry |= CACHE_DISABLE | WRITE_THROUGH;
-        }
         self.global_outside_common |= translation.global && !self.is_common(index(address, 4));
-        self.install(place.directory, address, level, entry)
+        self.install(place.directory, address, [translation.level, level], entry)
     }
 
     /// The largest leaf, at most the guest's, that host memory allows around `offset` of the page.
@@ -144,8 +139,15 @@ impl<T: ShadowTables> Shadow<T> {
         Ok(Place { directory, no_execute: leaf_user })
     }
 
-    /// Writes a leaf of `leaf_level` below `directory`, making the tables on the way.
-    fn install(&mut self, directory: Table, address: u64, leaf_level: u8, entry: u64) -> Result<(), Failure> {
+    /// Writes a leaf below `directory`, making the tables on the way. Levels: the guest's leaf, and the one that
+    /// is written, which may be a piece of it.
+    fn install(
+        &mut self,
+        directory: Table,
+        address: u64,
+        [guest_level, leaf_level]: [u8; 2],
+        entry: u64,
+    ) -> Result<(), Failure> {
         let mut table = directory;
         for level in (leaf_level + 1..=3).rev() {
             let at = index(address, level);
@@ -155,8 +157,17 @@ impl<T: ShadowTables> Shadow<T> {
             } else {
                 let next = self.take(level - 1)?;
                 self.tables.write(table, at, self.tables.address(next) | TABLE_BITS);
+                if old & PRESENT != 0 {
+                    // Some CPUs stop when they find an instruction's page cached in two sizes (Intel erratum
+                    // "machine check error on page size change").
+                    self.tables.flush_all();
+                }
                 next
             };
+            if level == guest_level {
+                let entry = self.tables.read(table, at) | PIECES;
+                self.tables.write(table, at, entry);
+            }
             table = next;
         }
         let at = index(address, leaf_level);

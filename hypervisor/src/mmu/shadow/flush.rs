@@ -3,30 +3,37 @@
 use super::super::bits::{FRAME, LARGE, PRESENT};
 use super::super::memory::{ShadowTables, Table};
 use super::super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS, index};
-use super::{CachedRoot, MAX_PAGES_ONE_BY_ONE, MAX_ROOTS, Shadow};
+use super::{CachedRoot, MAX_PAGES_ONE_BY_ONE, MAX_ROOTS, PIECES, Shadow};
 
 impl<T: ShadowTables> Shadow<T> {
     /// Drops the translation of the page at `address` in root `number`, and in every root if it may be global.
     pub fn flush_page(&mut self, number: usize, address: u64) {
+        let mut had_pieces = false;
         if self.global_outside_common {
             for other in 0..MAX_ROOTS {
                 if self.roots[other].in_use {
-                    self.forget_page(other, address);
+                    had_pieces |= self.forget_page(other, address);
                 }
             }
         } else {
-            self.forget_page(number, address);
+            had_pieces = self.forget_page(number, address);
         }
-        self.tables.flush_page(address);
+        if had_pieces {
+            self.tables.flush_all();
+        } else {
+            self.tables.flush_page(address);
+        }
     }
 
-    /// Clears the leaves of `address` in both views of a root.
-    fn forget_page(&mut self, number: usize, address: u64) {
+    /// Clears the leaves of `address` in both views of a root. True: the guest's page was cached in pieces, which
+    /// are dropped, and the hardware may have cached any of them.
+    fn forget_page(&mut self, number: usize, address: u64) -> bool {
         let slot = index(address, 4);
         let hypervisor = HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS;
         if hypervisor.contains(&slot) {
-            return;
+            return false;
         }
+        let mut had_pieces = false;
         let CachedRoot { kernel, user, .. } = self.roots[number];
         for root in [kernel, user] {
             let mut table = root;
@@ -40,9 +47,17 @@ impl<T: ShadowTables> Shadow<T> {
                     self.tables.write(table, at, 0);
                     break;
                 }
-                table = self.tables.table_at(entry & FRAME);
+                let next = self.tables.table_at(entry & FRAME);
+                if level < 4 && entry & PIECES != 0 {
+                    self.tables.write(table, at, 0);
+                    self.pool.drop_subtree(next);
+                    had_pieces = true;
+                    break;
+                }
+                table = next;
             }
         }
+        had_pieces
     }
 
     /// Drops the translations of `bytes` from `address` in root `number`.

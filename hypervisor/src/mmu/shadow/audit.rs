@@ -1,0 +1,115 @@
+//! Audit for tests: every table of the pool is in exactly one place, and each place holds only what belongs there.
+
+use super::super::bits::{FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
+use super::super::memory::{ShadowTables, Table};
+use super::super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS, index, span};
+use super::{COMMON, CachedRoot, OWN, Shadow};
+use core::ops::Range;
+
+/// What the audit counts on its way.
+struct Found {
+    times: Vec<u32>,
+    /// Host memory that leaves may map: the domain's, and nothing else.
+    memory: Range<u64>,
+}
+
+impl<T: ShadowTables> Shadow<T> {
+    /// Panics when a table is lost, in two places, or holds what it must not.
+    pub(in crate::mmu) fn audit(&self, memory: Range<u64>) {
+        let mut found = Found { times: vec![0; self.pool.size()], memory };
+        for table in self.pool.free_tables() {
+            found.times[table.0 as usize] += 1;
+            assert!((0..512).all(|at| self.tables.read(table, at) == 0), "free table {table:?} is not zero");
+        }
+        for table in self.pool.dropped_tables() {
+            self.audit_tree(table, self.pool.level_of(table), &mut found);
+        }
+        for root in self.roots.iter().filter(|root| root.in_use) {
+            self.audit_root(root, &mut found);
+        }
+        if let Some(common) = self.common {
+            found.times[common.0 as usize] += 1;
+            for slot in 0..512 {
+                let entry = self.tables.read(common, slot);
+                assert_eq!(entry & PRESENT != 0, self.is_common(slot), "common slot {slot}");
+                if entry & PRESENT != 0 {
+                    self.audit_tree(self.tables.table_at(entry & FRAME), 3, &mut found);
+                }
+            }
+        }
+        let wrong = found.times.iter().position(|times| *times != 1);
+        assert!(wrong.is_none(), "table {wrong:?} is in {} places", found.times[wrong.unwrap_or(0)]);
+    }
+
+    fn audit_root(&self, root: &CachedRoot, found: &mut Found) {
+        let hypervisor = HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS;
+        found.times[root.kernel.0 as usize] += 1;
+        found.times[root.user.0 as usize] += 1;
+        for slot in 0..512 {
+            let kernel = self.tables.read(root.kernel, slot);
+            let user = self.tables.read(root.user, slot);
+            if hypervisor.contains(&slot) {
+                assert_eq!(kernel, self.tables.hypervisor_entry(slot), "kernel view, slot {slot}");
+                assert_eq!(user, self.tables.hypervisor_entry(slot), "user view, slot {slot}");
+                continue;
+            }
+            if user & PRESENT != 0 {
+                assert!(!self.is_common(slot) && user & (NO_EXECUTE | OWN | COMMON) == 0);
+                self.audit_tree(self.tables.table_at(user & FRAME), 3, found);
+            }
+            if kernel & COMMON != 0 {
+                let common = self.common.expect("a common slot without common table");
+                assert_eq!(kernel, self.tables.read(common, slot), "slot {slot} is not the common one");
+            } else if kernel & OWN != 0 {
+                self.audit_tree(self.tables.table_at(kernel & FRAME), 3, found);
+            } else if kernel & PRESENT != 0 {
+                assert_eq!(kernel, user | NO_EXECUTE, "slot {slot} is not borrowed from the user view");
+            }
+        }
+    }
+
+    fn audit_tree(&self, table: Table, level: u8, found: &mut Found) {
+        found.times[table.0 as usize] += 1;
+        for at in 0..512 {
+            let entry = self.tables.read(table, at);
+            if entry & PRESENT == 0 {
+                assert_eq!(entry, 0, "an absent entry is not zero");
+            } else if level == 1 || entry & LARGE != 0 {
+                let host = entry & FRAME & !(span(level) - 1);
+                assert!(level < 4 && entry & USER != 0 && entry & GLOBAL == 0);
+                assert!(
+                    found.memory.start <= host && host + span(level) <= found.memory.end,
+                    "a leaf maps {host:#x}, which is not the domain's"
+                );
+            } else {
+                assert!(entry & (USER | WRITABLE) == USER | WRITABLE);
+                self.audit_tree(self.tables.table_at(entry & FRAME), level - 1, found);
+            }
+        }
+    }
+}
+
+impl<T: ShadowTables> Shadow<T> {
+    /// The guest root that is cached as `number`.
+    pub(in crate::mmu) fn guest_root_of(&self, number: usize) -> u64 {
+        self.roots[number].guest_root
+    }
+
+    /// Tables that can be taken at once.
+    pub(in crate::mmu) fn free_tables(&self) -> usize {
+        self.pool.free_count()
+    }
+
+    /// The leaf that the user view of root `number` has for `address`; 0: none.
+    pub(in crate::mmu) fn leaf_of(&self, number: usize, address: u64) -> u64 {
+        let mut table = self.roots[number].user;
+        for level in (1..=4).rev() {
+            let entry = self.tables.read(table, index(address, level));
+            if entry & PRESENT == 0 || level == 1 || entry & LARGE != 0 {
+                return entry;
+            }
+            table = self.tables.table_at(entry & FRAME);
+        }
+        0
+    }
+}

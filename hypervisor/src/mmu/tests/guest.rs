@@ -1,0 +1,198 @@
+//! Guest memory, guest tables and a walker written apart from the one under test.
+
+use crate::mmu::bits::{ACCESSED, DIRTY, FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
+use crate::mmu::memory::GuestTables;
+use crate::mmu::walk::Access;
+use crate::mmu::{index, span};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+/// Rights of tables that allow everything.
+pub(super) const TABLE: u64 = PRESENT | WRITABLE | USER;
+
+/// Guest-physical memory of `bytes`, contiguous in the host from `host`. Words never written are zero.
+pub(super) struct Guest {
+    pub(super) bytes: u64,
+    pub(super) host: u64,
+    words: RefCell<HashMap<u64, u64>>,
+    next_table: Cell<u64>,
+    /// Entry to change under the next walk, as another vCPU would: place, new value, times left.
+    pub(super) meddler: Cell<Option<(u64, u64, u32)>>,
+}
+
+/// What the tables say about an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Found {
+    /// Guest-physical address.
+    pub(super) phys: u64,
+    /// Level of the leaf.
+    pub(super) level: u8,
+    pub(super) writable: bool,
+    pub(super) user: bool,
+    pub(super) no_execute: bool,
+    pub(super) global: bool,
+    /// Accessed in every entry of the path.
+    pub(super) accessed: bool,
+    pub(super) dirty: bool,
+}
+
+impl Found {
+    /// Whether the rights allow the access (Intel SDM volume 3, 4.6, with CR0.WP, SMEP and NXE set).
+    pub(super) fn allows(&self, access: Access) -> bool {
+        let executable = !self.no_execute && (access.user || !self.user);
+        (access.user <= self.user) && (access.write <= self.writable) && (access.execute <= executable)
+    }
+}
+
+impl Guest {
+    pub(super) fn new(bytes: u64, host: u64) -> Self {
+        Self { bytes, host, words: RefCell::default(), next_table: Cell::new(4096), meddler: Cell::new(None) }
+    }
+
+    pub(super) fn read(&self, address: u64) -> u64 {
+        self.words.borrow().get(&address).copied().unwrap_or(0)
+    }
+
+    pub(super) fn write(&self, address: u64, value: u64) {
+        self.words.borrow_mut().insert(address, value);
+    }
+
+    /// An empty table.
+    pub(super) fn new_table(&self) -> u64 {
+        let table = self.next_table.get();
+        self.next_table.set(table + 4096);
+        table
+    }
+
+    /// Where the entry of `level` for `address` lies, if the tables above it are there.
+    pub(super) fn place(&self, root: u64, address: u64, level: u8) -> Option<u64> {
+        let mut table = root;
+        for upper in (level + 1..=4).rev() {
+            let entry = self.read(table + index(address, upper) as u64 * 8);
+            if entry & PRESENT == 0 || (upper < 4 && entry & LARGE != 0) {
+                return None;
+            }
+            table = entry & FRAME;
+        }
+        Some(table + index(address, level) as u64 * 8)
+    }
+
+    /// Sets the entry of `level` for `address`, making tables of the rights `upper` on the way.
+    pub(super) fn set(&self, root: u64, address: u64, level: u8, entry: u64, upper: u64) {
+        let mut table = root;
+        for at in (level + 1..=4).rev() {
+            let place = table + index(address, at) as u64 * 8;
+            let old = self.read(place);
+            if old & PRESENT == 0 || (at < 4 && old & LARGE != 0) {
+                self.write(place, self.new_table() | upper);
+            }
+            table = self.read(place) & FRAME;
+        }
+        self.write(table + index(address, level) as u64 * 8, entry);
+    }
+
+    /// Maps the page of `level` at `phys`, under tables that allow everything.
+    pub(super) fn map(&self, root: u64, address: u64, level: u8, phys: u64, flags: u64) {
+        let large = if level > 1 { LARGE } else { 0 };
+        self.set(root, address, level, phys | PRESENT | large | flags, TABLE);
+    }
+
+    /// Changes the entry of `level` for `address`.
+    pub(super) fn change(&self, root: u64, address: u64, level: u8, change: impl Fn(u64) -> u64) {
+        let place = self.place(root, address, level).expect("an entry to change");
+        self.write(place, change(self.read(place)));
+    }
+
+    /// The entry of `level` for `address`.
+    pub(super) fn entry(&self, root: u64, address: u64, level: u8) -> u64 {
+        self.read(self.place(root, address, level).expect("an entry to read"))
+    }
+
+    /// What the tables say now: the page, or the cause bits of the page fault (present, reserved).
+    pub(super) fn look(&self, root: u64, address: u64) -> Result<Found, u64> {
+        let everything = Found {
+            phys: 0,
+            level: 4,
+            writable: true,
+            user: true,
+            no_execute: false,
+            global: false,
+            accessed: true,
+            dirty: false,
+        };
+        self.descend(root & FRAME, 39, address, everything)
+    }
+
+    fn descend(&self, table: u64, shift: u32, address: u64, above: Found) -> Result<Found, u64> {
+        if table + 4096 > self.bytes {
+            return Err(9);
+        }
+        let entry = self.read(table + (address >> shift) % 512 * 8);
+        if entry & PRESENT == 0 {
+            return Err(0);
+        }
+        let here = Found {
+            level: ((shift - 12) / 9 + 1) as u8,
+            writable: above.writable && entry & WRITABLE != 0,
+            user: above.user && entry & USER != 0,
+            no_execute: above.no_execute || entry & NO_EXECUTE != 0,
+            accessed: above.accessed && entry & ACCESSED != 0,
+            ..above
+        };
+        let is_large = entry & LARGE != 0 && shift > 12;
+        if shift > 12 && !is_large {
+            return self.descend(entry & FRAME, shift - 9, address, here);
+        }
+        let bytes = 1u64 << shift;
+        let reserved = entry & FRAME & (bytes - 1) & !(1 << 12);
+        if shift == 39 || (is_large && reserved != 0) {
+            return Err(9);
+        }
+        let phys = (entry & FRAME & !(bytes - 1)) | (address & (bytes - 1));
+        if (phys & !4095) + 4096 > self.bytes {
+            return Err(9);
+        }
+        Ok(Found { phys, global: entry & GLOBAL != 0, dirty: entry & DIRTY != 0, ..here })
+    }
+
+    /// What an access by these tables gives: guest-physical address, or error code.
+    pub(super) fn expect(&self, root: u64, address: u64, access: Access) -> Result<u64, u64> {
+        let kind =
+            u64::from(access.write) << 1 | u64::from(access.user) << 2 | u64::from(access.execute) << 4;
+        match self.look(root, address) {
+            Err(cause) => Err(cause | kind),
+            Ok(found) if found.allows(access) => Ok(found.phys),
+            Ok(_) => Err(1 | kind),
+        }
+    }
+}
+
+impl GuestTables for Guest {
+    fn load(&self, address: u64) -> Option<u64> {
+        assert!(address.is_multiple_of(8));
+        (address.checked_add(8)? <= self.bytes).then(|| self.read(address))
+    }
+
+    fn set_bits(&self, address: u64, expected: u64, wanted: u64) -> bool {
+        const MARKS: u64 = ACCESSED | DIRTY;
+        if let Some((place, value, left @ 1..)) = self.meddler.get()
+            && place == address
+        {
+            self.write(place, value ^ u64::from(left % 2) << 12);
+            self.meddler.set(Some((place, value, left - 1)));
+        }
+        let now = self.read(address);
+        let is_same = now | MARKS == expected | MARKS;
+        if is_same {
+            self.write(address, now | wanted);
+        }
+        is_same
+    }
+
+    fn to_host(&self, address: u64, bytes: u64) -> Option<u64> {
+        assert!(bytes == span(1) || bytes == span(2) || bytes == span(3));
+        assert!(address.is_multiple_of(bytes));
+        let host = self.host + address;
+        (address.checked_add(bytes)? <= self.bytes && host.is_multiple_of(bytes)).then_some(host)
+    }
+}

@@ -1,0 +1,136 @@
+//! The pool: eviction, exhaustion and reuse. Whatever the guest does, no table is lost, shared or reused while
+//! the hardware may walk it.
+
+use super::*;
+use crate::mmu::bits::{DIRTY, USER, WRITABLE};
+use crate::mmu::shadow::{MAX_COMMON_SLOTS, MAX_ROOTS};
+use crate::mmu::span;
+
+const FLAGS: u64 = WRITABLE | USER | DIRTY;
+
+#[test]
+fn no_pool_no_root() {
+    for tables in 0..2 {
+        let mut shadow =
+            Shadow::new(Pages::new(tables), Pool::new(vec![PageInfo::default(); tables as usize].leak()));
+        assert_eq!(shadow.load_root(4096, 0, true), Err(Failure::PoolExhausted));
+        assert!(!shadow.reclaim_one());
+        shadow.audit(0..0);
+    }
+}
+
+#[test]
+fn a_pool_too_small_for_a_fill_says_so_and_loses_nothing() {
+    for tables in 2..6 {
+        let mut machine = Machine::new(4 * GIB, 8 * GIB, tables);
+        machine.guest.map(machine.guest_root(), USER_ADDRESS, 1, GIB, FLAGS);
+        assert_eq!(machine.try_access(USER_ADDRESS, USER_READ), Err(Failure::PoolExhausted));
+        machine.audit();
+    }
+}
+
+#[test]
+fn the_smallest_pool_serves_any_number_of_pages_one_by_one() {
+    let mut machine = Machine::new(4 * GIB, 8 * GIB, 6);
+    let root = machine.guest_root();
+    for page in 0..40 {
+        let address = USER_ADDRESS + page * span(2 + (page % 3) as u8);
+        machine.guest.map(root, address, 1, GIB + page * 4096, FLAGS);
+        assert_eq!(machine.access(address, USER_WRITE), Ok(9 * GIB + page * 4096));
+        machine.audit();
+    }
+}
+
+#[test]
+fn the_root_used_longest_ago_goes_first() {
+    let mut machine = Machine::new(4 * GIB, 8 * GIB, 512);
+    let roots: Vec<u64> = (0..MAX_ROOTS as u64 + 1).map(|_| machine.guest.new_table()).collect();
+    for root in &roots[..MAX_ROOTS - 1] {
+        machine.load_root(*root, true).unwrap();
+        machine.guest.map(*root, USER_ADDRESS, 1, GIB, FLAGS);
+        machine.access(USER_ADDRESS, USER_READ).ok();
+        machine.audit();
+    }
+    machine.load_root(roots[0], true).unwrap();
+    let faults = machine.hidden_faults;
+    // The machine's first root goes for this one, then `roots[1]`.
+    machine.load_root(roots[MAX_ROOTS - 1], true).unwrap();
+    machine.load_root(roots[MAX_ROOTS], true).unwrap();
+    machine.load_root(roots[0], true).unwrap();
+    machine.access(USER_ADDRESS, USER_READ).unwrap();
+    assert_eq!(machine.hidden_faults, faults);
+    machine.load_root(roots[1], true).unwrap();
+    assert!(!machine.is_cached(USER_ADDRESS, USER_READ));
+    machine.audit();
+}
+
+/// The root in CR3 carries the hypervisor itself. It must survive a root load that finds the pool used up.
+#[test]
+fn loading_a_root_never_evicts_the_loaded_one() {
+    for tables in 6..12 {
+        let mut machine = Machine::new(4 * GIB, 8 * GIB, tables);
+        let root = machine.guest_root();
+        for page in 0..8 {
+            machine.guest.map(root, USER_ADDRESS + page * GIB, 1, GIB, FLAGS);
+            machine.access(USER_ADDRESS + page * GIB, USER_WRITE).unwrap();
+        }
+        let other = machine.guest.new_table();
+        machine.guest.map(other, USER_ADDRESS, 1, 2 * GIB, FLAGS);
+        machine.load_root(other, true).unwrap();
+        machine.audit();
+        assert_eq!(machine.access(USER_ADDRESS, USER_WRITE), Ok(10 * GIB));
+        machine.audit();
+    }
+}
+
+#[test]
+fn many_loads_in_one_batch_never_evict_the_root_that_is_running() {
+    let mut machine = Machine::new(4 * GIB, 8 * GIB, 8);
+    for _ in 0..3 * MAX_ROOTS {
+        let root = machine.guest.new_table();
+        machine.load_root(root, true).unwrap();
+        machine.audit();
+    }
+}
+
+#[test]
+fn two_vcpus_have_shadows_of_their_own_and_neither_evicts_the_others() {
+    let mut machine = Machine::new(4 * GIB, 8 * GIB, 4);
+    let root = machine.guest_root();
+    let other = machine.shadow.load_root(root, 1, true).unwrap();
+    assert_ne!(other.number, machine.root.number);
+    assert_eq!(machine.shadow.load_root(8 * MIB, 1, true), Err(Failure::PoolExhausted));
+    machine.audit();
+    assert_eq!(machine.shadow.load_root(root, 0, true), Ok(machine.root));
+    assert_eq!(machine.shadow.load_root(root, 1, true), Ok(other));
+    assert!(!machine.shadow.release_root(root));
+}
+
+#[test]
+fn common_slots_in_a_small_pool_are_refused_or_served_but_never_half() {
+    for tables in 2..80 {
+        let mut machine = Machine::new(4 * GIB, 8 * GIB, tables);
+        let declared = machine.shadow.set_common_slots([0, 0, 0, 0, 0, 0, 0, u64::MAX]);
+        assert_eq!(declared.is_ok(), tables as usize >= 2 + 1 + MAX_COMMON_SLOTS, "{tables} tables");
+        machine.audit();
+        // Again, while the old ones still take their tables.
+        machine.shadow.set_common_slots([0, 0, 0, 0, 0, 0, 0, u64::MAX]).ok();
+        machine.audit();
+    }
+}
+
+#[test]
+fn dropped_subtrees_are_reclaimed_one_table_at_a_time() {
+    let mut machine = Machine::usual();
+    let all = machine.shadow.free_tables();
+    machine.guest.map(machine.guest_root(), USER_ADDRESS, 1, GIB, FLAGS);
+    machine.access(USER_ADDRESS, USER_WRITE).unwrap();
+    machine.shadow.flush_all(machine.root.number, true);
+    assert_eq!(machine.shadow.free_tables(), all - 3);
+    for free in [all - 2, all - 1, all] {
+        assert!(machine.shadow.reclaim_one());
+        assert_eq!(machine.shadow.free_tables(), free);
+        machine.audit();
+    }
+    assert!(!machine.shadow.reclaim_one());
+}

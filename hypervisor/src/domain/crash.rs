@@ -3,7 +3,7 @@
 use super::console::{print, print_bytes, print_decimal, print_hex};
 use super::vcpu::Mode;
 use super::{Domain, NAME_BYTES};
-use crate::arch::x86_64::{Frame, guest, machine};
+use crate::arch::x86_64::{Frame, guest, machine, paging};
 use system_image::ExitStatus;
 
 /// Words of stack in a dump.
@@ -31,6 +31,9 @@ pub fn crash(domain: &Domain, frame: &Frame, cause: &str, address: u64) -> ! {
     print_hex(address);
     print("\n");
     print_registers(frame);
+    // The copy below faults its pages in as the guest kernel would, so they must be in the view that is loaded:
+    // in the user view a kernel page never appears, and the copy would fault for ever.
+    paging::load_view(vcpu.root.get().kernel);
     print_stack(frame);
     domain.stop(ExitStatus::DOMAIN_CRASHED)
 }

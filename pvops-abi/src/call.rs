@@ -168,7 +168,7 @@ functions! {
 functions! {
     /// Functions of TIME.
     Time of Time {
-        /// Value: nanoseconds since the domain started, monotonic.
+        /// Value: nanoseconds since some instant at or before the domain's start, monotonic.
         Clock = 0,
         /// Value: nanoseconds since 1970-01-01T00:00:00Z.
         WallClock = 1,

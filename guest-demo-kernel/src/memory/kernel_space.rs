@@ -234,7 +234,7 @@ fn declare_common_slots(root: PhysAddr) -> Vec<usize> {
     let common: Vec<usize> = (0..512).filter(is_used).collect();
     let mut words = [0; 8];
     common.iter().for_each(|index| words[index / 64] |= 1 << (index % 64));
-    mmu().set_common_slots(&words);
+    mmu().set_common_slots(&words).expect("few slots hold the kernel");
     common
 }
 

@@ -1,7 +1,7 @@
 //! Builds a domain in its memory: image, boot tables, stack, hypercall page, `StartInfo`.
 //!
 //! Pure logic over the bytes of guest memory, so that it runs under `cargo test`. The layout in guest-physical
-//! memory: nothing in page 0; the image at 2 MiB; behind it the hypercall page, start information, stack and
+//! memory: nothing in page 0; the image at 2 MiB or where its note wants it; behind it the hypercall page, start information, stack and
 //! tables; the rest is free.
 
 use super::elf::Kernel;
@@ -59,7 +59,8 @@ pub struct Start {
 /// [`Refusal`].
 pub fn build(memory: &mut [u8], kernel: &Kernel<'_>, request: Request<'_>) -> Result<Start, Refusal> {
     let bytes = memory.len() as u64;
-    let after_image = IMAGE_PHYS + kernel.image_bytes;
+    let image_phys = image_phys(kernel)?;
+    let after_image = image_phys.checked_add(kernel.image_bytes).ok_or(Refusal::TooLarge)?;
     let hypercall_page = after_image;
     let info = hypercall_page + PAGE;
     let stack = info + INFO_BYTES;
@@ -70,15 +71,19 @@ pub fn build(memory: &mut [u8], kernel: &Kernel<'_>, request: Request<'_>) -> Re
         return Err(Refusal::TooLarge);
     }
     let virt = if kernel.relocatable { IMAGE_VIRT } else { kernel.start };
-    let extras = (virt + kernel.image_bytes).next_multiple_of(LARGE_PAGE) + LARGE_PAGE;
-    let extras_end = extras + 2 * PAGE + STACK_BYTES + PAGE;
+    let extras = virt
+        .checked_add(kernel.image_bytes)
+        .and_then(|end| end.checked_next_multiple_of(LARGE_PAGE))
+        .and_then(|end| end.checked_add(LARGE_PAGE))
+        .ok_or(Refusal::SegmentOutOfRange)?;
+    let extras_end = extras.checked_add(2 * PAGE + STACK_BYTES + PAGE).ok_or(Refusal::SegmentOutOfRange)?;
     check_ranges(kernel, virt, extras_end, bytes)?;
-    let image = &mut memory[IMAGE_PHYS as usize..after_image as usize];
+    let image = &mut memory[image_phys as usize..after_image as usize];
     kernel.load(image, virt.wrapping_sub(kernel.start))?;
     write_hypercall_page(&mut memory[hypercall_page as usize..][..PAGE as usize]);
 
     let mut builder = Tables { memory, root: tables, next: tables + PAGE, end: tables + table_bytes };
-    map_image(&mut builder, kernel, virt)?;
+    map_image(&mut builder, kernel, virt, image_phys)?;
     let hypercall_virt = extras;
     let stack_virt = extras + 2 * PAGE;
     builder.map(hypercall_virt, hypercall_page, 1, PRESENT)?;
@@ -92,8 +97,8 @@ pub fn build(memory: &mut [u8], kernel: &Kernel<'_>, request: Request<'_>) -> Re
 
     let regions = [
         region(0, PAGE, MemoryKind::Reserved),
-        region(PAGE, IMAGE_PHYS, MemoryKind::Usable),
-        region(IMAGE_PHYS, after_image, MemoryKind::Kernel),
+        region(PAGE, image_phys, MemoryKind::Usable),
+        region(image_phys, after_image, MemoryKind::Kernel),
         region(hypercall_page, info, MemoryKind::HypercallPage),
         region(info, stack, MemoryKind::StartInfo),
         region(stack, tables_end, MemoryKind::BootReclaimable),
@@ -116,7 +121,7 @@ pub fn build(memory: &mut [u8], kernel: &Kernel<'_>, request: Request<'_>) -> Re
         ramdisk_bytes: 0,
         physical_map: PHYSICAL_MAP,
         kernel_virt: virt,
-        kernel_phys: IMAGE_PHYS,
+        kernel_phys: image_phys,
         kernel_bytes: kernel.image_bytes,
         boot_root: tables,
         boot_stack_base: stack_virt,
@@ -137,6 +142,16 @@ pub fn build(memory: &mut [u8], kernel: &Kernel<'_>, request: Request<'_>) -> Re
         start_info: PHYSICAL_MAP + info,
         root: tables,
     })
+}
+
+/// Where the image goes: where its note says, behind page 0 and a page of free memory, or at 2 MiB.
+fn image_phys(kernel: &Kernel<'_>) -> Result<u64, Refusal> {
+    match kernel.load_address {
+        Some(address) if address < 2 * PAGE || !address.is_multiple_of(PAGE) => Err(Refusal::BadLoadAddress),
+        Some(address) if address > 1 << 46 => Err(Refusal::TooLarge),
+        Some(address) => Ok(address),
+        None => Ok(IMAGE_PHYS),
+    }
 }
 
 fn reserved_ranges() -> [VirtRange; 4] {
@@ -184,7 +199,7 @@ fn write_hypercall_page(page: &mut [u8]) {
     page[IRET_STUB_OFFSET as usize..][..iret.len()].copy_from_slice(&iret);
 }
 
-fn map_image(tables: &mut Tables<'_>, kernel: &Kernel<'_>, virt: u64) -> Result<(), Refusal> {
+fn map_image(tables: &mut Tables<'_>, kernel: &Kernel<'_>, virt: u64, phys: u64) -> Result<(), Refusal> {
     for segment in &kernel.segments {
         let mut flags = PRESENT;
         if segment.writable {
@@ -196,7 +211,7 @@ fn map_image(tables: &mut Tables<'_>, kernel: &Kernel<'_>, virt: u64) -> Result<
         let first = (segment.virt - kernel.start) & !(PAGE - 1);
         let end = segment.virt - kernel.start + segment.memory_bytes;
         for offset in (first..end).step_by(PAGE as usize) {
-            tables.map(virt + offset, IMAGE_PHYS + offset, 1, flags)?;
+            tables.map(virt + offset, phys + offset, 1, flags)?;
         }
     }
     Ok(())

@@ -7,7 +7,6 @@ use super::refusal::Refusal;
 use elf::ElfBytes;
 use elf::abi::{EM_X86_64, ET_DYN, ET_EXEC, PF_W, PF_X, PT_DYNAMIC, PT_LOAD, PT_NOTE, R_X86_64_RELATIVE};
 use elf::endian::LittleEndian;
-use elf::note::Note;
 use elf::segment::ProgramHeader;
 use heapless::Vec;
 use pvops_abi::layout::start_info::{ExecutionMode, VirtRange};
@@ -16,6 +15,8 @@ use pvops_abi::version::{self, AbiVersion};
 
 /// Loadable segments that a kernel may have.
 pub const MAX_SEGMENTS: usize = 16;
+/// Program headers that a kernel may have: what each names is read, so their number bounds the time.
+const MAX_HEADERS: usize = 64;
 /// Range notes that a kernel may have.
 const MAX_RANGES: usize = 4;
 const PAGE: u64 = 4096;
@@ -51,6 +52,8 @@ pub struct Kernel<'a> {
     pub entry: u64,
     /// The loader picks the virtual address (ET_DYN).
     pub relocatable: bool,
+    /// Where in guest-physical memory it wants to be, if it says so.
+    pub load_address: Option<u64>,
     /// Ranges that the kernel needs for itself.
     pub ranges: Vec<VirtRange, MAX_RANGES>,
     relocations: &'a [u8],
@@ -62,6 +65,7 @@ struct Notes {
     entry: Option<u64>,
     version: Option<u64>,
     modes: Option<u64>,
+    load_address: Option<u64>,
     ranges: Vec<VirtRange, MAX_RANGES>,
     count: usize,
 }
@@ -82,6 +86,9 @@ impl<'a> Kernel<'a> {
             _ => return Err(Refusal::NotExecutable),
         };
         let headers = file.segments().ok_or(Refusal::NotElf)?;
+        if headers.len() > MAX_HEADERS {
+            return Err(Refusal::TooManyHeaders);
+        }
         let mut segments = Vec::new();
         let mut notes = Notes::default();
         let mut dynamic = None;
@@ -91,7 +98,7 @@ impl<'a> Kernel<'a> {
                 PT_LOAD if header.p_memsz != 0 => {
                     segments.push(segment(&header)?).map_err(|_| Refusal::TooManySegments)?;
                 }
-                PT_NOTE => notes.read(bytes, &file, &header)?,
+                PT_NOTE => notes.read(contents, &header)?,
                 PT_DYNAMIC => dynamic = Some(contents),
                 _ => {}
             }
@@ -113,6 +120,7 @@ impl<'a> Kernel<'a> {
             image_bytes,
             entry,
             relocatable,
+            load_address: notes.load_address,
             ranges: notes.ranges,
             relocations,
         })
@@ -148,6 +156,12 @@ fn word(bytes: &[u8], at: usize) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(word)
+}
+
+fn half_word(bytes: &[u8], at: usize) -> u32 {
+    let mut word = [0; 4];
+    word.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(word)
 }
 
 fn holds(segment: &Segment, address: u64) -> bool {
@@ -205,28 +219,39 @@ fn check_segments(segments: &mut [Segment]) -> Result<(u64, u64), Refusal> {
 }
 
 impl Notes {
-    fn read(
-        &mut self,
-        bytes: &[u8],
-        file: &ElfBytes<'_, LittleEndian>,
-        header: &ProgramHeader,
-    ) -> Result<(), Refusal> {
-        let notes = file.segment_data_as_notes(header).map_err(|_| Refusal::MalformedNotes)?;
-        for note in notes {
-            let Note::Unknown(note) = note else { continue };
-            if note.name != b"PVOPS\0" && note.name != b"PVOPS" {
-                continue;
+    /// Reads a note segment. Not by the `elf` crate: its iterator ends at a damaged note as if it were the last.
+    fn read(&mut self, segment: &[u8], header: &ProgramHeader) -> Result<(), Refusal> {
+        /// Bytes of a note's header: name size, descriptor size, type.
+        const HEADER: usize = 12;
+        let alignment = match header.p_align {
+            0 | 1 | 4 => 4,
+            8 => 8,
+            _ => return Err(Refusal::MalformedNotes),
+        };
+        let mut at = 0;
+        while segment.len() - at >= HEADER {
+            let [name_bytes, descriptor_bytes, kind] =
+                [0, 4, 8].map(|field| half_word(segment, at + field) as usize);
+            let name = at + HEADER;
+            let descriptor = (name + name_bytes).next_multiple_of(alignment);
+            let end = descriptor + descriptor_bytes;
+            let content = segment.get(descriptor..end).ok_or(Refusal::MalformedNotes)?;
+            if matches!(&segment[name..name + name_bytes], b"PVOPS\0" | b"PVOPS") {
+                self.count += 1;
+                // Where the descriptor will lie in memory, as linked.
+                let place = header.p_vaddr.wrapping_add(descriptor as u64);
+                self.add(kind as u64, content, place)?;
             }
-            self.count += 1;
-            // Where the descriptor will lie in memory, as linked.
-            let offset = note.desc.as_ptr() as u64 - bytes.as_ptr() as u64;
-            let place = header.p_vaddr.wrapping_add(offset.wrapping_sub(header.p_offset));
-            self.add(note.n_type, note.desc, place)?;
+            at = end.next_multiple_of(alignment).min(segment.len());
         }
-        Ok(())
+        if segment[at..].iter().all(|byte| *byte == 0) { Ok(()) } else { Err(Refusal::MalformedNotes) }
     }
 
     fn add(&mut self, kind: u64, descriptor: &[u8], place: u64) -> Result<(), Refusal> {
+        // Types that this version does not know belong to a newer minor version, which may add some.
+        let Some(kind) = u32::try_from(kind).ok().and_then(|kind| NoteType::try_from(kind).ok()) else {
+            return Ok(());
+        };
         if !descriptor.len().is_multiple_of(8) {
             return Err(Refusal::MalformedNotes);
         }
@@ -236,12 +261,6 @@ impl Notes {
         };
         let words = descriptor.len() / 8;
         let first = if words == 0 { 0 } else { word(descriptor, 0) };
-        // Types that this version does not know belong to a newer minor version, which may add some.
-        let Ok(kind) =
-            u32::try_from(kind).map_err(|_| ()).and_then(|kind| NoteType::try_from(kind).map_err(|_| ()))
-        else {
-            return Ok(());
-        };
         match kind {
             NoteType::Entry => once(&mut self.entry, place.wrapping_add(first)),
             NoteType::AbiVersion => once(&mut self.version, first),
@@ -251,7 +270,8 @@ impl Notes {
                 let mut numbers = (0..words).map(|at| word(descriptor, at * 8));
                 if numbers.any(|number| is_absent(&number)) { Err(Refusal::ExtensionAbsent) } else { Ok(()) }
             }
-            NoteType::Wants | NoteType::LoadAddress => Ok(()),
+            NoteType::Wants => Ok(()),
+            NoteType::LoadAddress => once(&mut self.load_address, first),
             NoteType::Range if words == 2 => {
                 let range = VirtRange { start: first, last: word(descriptor, 8) };
                 self.ranges.push(range).map_err(|_| Refusal::MalformedNotes)

@@ -6,6 +6,8 @@
 pub mod builder;
 pub mod elf;
 pub mod refusal;
+#[cfg(test)]
+mod tests;
 
 use crate::arch::x86_64::boot::{Machine, domain as placement};
 use crate::arch::x86_64::{console as device, machine};

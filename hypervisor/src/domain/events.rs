@@ -35,8 +35,11 @@ impl Bindings {
     /// # Errors
     /// [`Error::WrongState`] when the source is bound, [`Error::NoResources`] when no port is free.
     pub fn bind(&mut self, binding: Binding) -> Result<u32, Error> {
-        let is_bound = self.port_of(binding).is_some();
-        if binding.kind != PortKind::Ipi && is_bound {
+        // A domain has one console, each vCPU one timer.
+        let is_same = |other: &Binding| {
+            other.kind == binding.kind && (binding.kind == PortKind::Console || other.vcpu == binding.vcpu)
+        };
+        if binding.kind != PortKind::Ipi && self.ports.iter().flatten().any(is_same) {
             return Err(Error::WrongState);
         }
         let free = (1..MAX_BOUND_PORTS).find(|port| self.ports[*port].is_none()).ok_or(Error::NoResources)?;
@@ -65,10 +68,16 @@ impl Bindings {
         self.ports.get(port as usize).copied().flatten().ok_or(Error::WrongState)
     }
 
-    /// The port that `binding` is bound to.
+    /// Whether any port is bound.
     #[must_use]
-    pub fn port_of(&self, binding: Binding) -> Option<u32> {
-        self.ports.iter().position(|port| *port == Some(binding)).map(|port| port as u32)
+    pub fn is_empty(&self) -> bool {
+        self.ports.iter().all(Option::is_none)
+    }
+
+    /// The first port with a binding that `is_meant`, and its receiver.
+    fn find(&self, is_meant: impl Fn(&Binding) -> bool) -> Option<(u32, u32)> {
+        let mut ports = (0..).zip(&self.ports);
+        ports.find_map(|(port, binding)| binding.filter(&is_meant).map(|binding| (port, binding.vcpu)))
     }
 }
 
@@ -78,10 +87,19 @@ impl Default for Bindings {
     }
 }
 
-/// Makes the port of a source pending, if it has one.
-pub fn raise(domain: &Domain, kind: PortKind, vcpu: u32) {
-    let port = domain.bindings.lock().port_of(Binding { kind, vcpu });
-    if let Some(port) = port {
+/// Makes the timer port of `vcpu` pending, if it has one.
+pub fn raise_timer(domain: &Domain, vcpu: u32) {
+    raise(domain, |binding| *binding == Binding { kind: PortKind::Timer, vcpu });
+}
+
+/// Makes the console port pending, if there is one.
+pub fn raise_console(domain: &Domain) {
+    raise(domain, |binding| binding.kind == PortKind::Console);
+}
+
+fn raise(domain: &Domain, is_meant: impl Fn(&Binding) -> bool) {
+    let found = domain.bindings.lock().find(is_meant);
+    if let Some((port, vcpu)) = found {
         post(domain, port, vcpu);
     }
 }

@@ -13,6 +13,7 @@ use crate::domain::{Domain, console, crash};
 use crate::mmu::is_reserved;
 use crate::mmu::shadow::Failure;
 use crate::sched::Policy;
+use core::mem::offset_of;
 use pvops_abi::call::{self, SegmentBase};
 use pvops_abi::error::Error;
 use pvops_abi::layout::start_info::implementation;
@@ -22,10 +23,12 @@ use pvops_abi::layout::{
 use pvops_abi::version;
 use system_image::ExitStatus;
 
-/// Most bytes of one console call.
-const MAX_CONSOLE_BYTES: u64 = 512;
+/// Most bytes of one console call: what a UART's buffer takes at once, so that the call need not wait for the line.
+const MAX_CONSOLE_BYTES: u64 = 16;
 /// Most pages of one populate call.
 const MAX_POPULATE_PAGES: u64 = 64;
+/// Most calls of a batch that may be long by themselves; behind the last one the batch ends short.
+const MAX_LONG_CALLS: u32 = 4;
 
 /// A call of the guest kernel: `rax` and `rdx` get status and value, all else stays.
 pub fn call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
@@ -111,19 +114,39 @@ fn batch(domain: &Domain, vcpu: &Vcpu, [list, count, ..]: Arguments) -> Result<u
         return Err(Error::InvalidArgument);
     }
     domain.memory.check(list, count * BYTES, 8)?;
+    let mut long_calls = 0;
     for number in 0..count {
         let place = list + number * BYTES;
-        let mut entry = domain.memory.load::<BatchEntry>(place)?;
+        let entry = domain.memory.load::<BatchEntry>(place)?;
         let [first, second, third, fourth, ..] = entry.arguments;
-        let result = function(entry.id)
-            .and_then(|function| run_one(domain, vcpu, function, [first, second, third, fourth]));
-        (entry.status, entry.value) = match result {
+        let decoded = function(entry.id);
+        let result = decoded.and_then(|function| match function {
+            // It would take effect only behind the last entry.
+            Function::Sched(call::Sched::Block) => Err(Error::InvalidArgument),
+            function => run_one(domain, vcpu, function, [first, second, third, fourth]),
+        });
+        let (status, value) = match result {
             Ok(value) => (0, value),
             Err(error) => (error.to_status(), 0),
         };
-        domain.memory.store(place, entry)?;
+        domain.memory.store(place + offset_of!(BatchEntry, status) as u64, status as u64)?;
+        domain.memory.store(place + offset_of!(BatchEntry, value) as u64, value)?;
+        long_calls += u32::from(decoded.is_ok_and(is_long));
+        if long_calls == MAX_LONG_CALLS {
+            return Ok(number + 1);
+        }
     }
     Ok(count)
+}
+
+/// Whether one such call may take as long as some tens of others.
+fn is_long(function: Function) -> bool {
+    use call::{Console, Event, Mmu};
+    match function {
+        Function::Mmu(_) => !matches!(function, Function::Mmu(Mmu::FlushPage)),
+        Function::Console(Console::Write | Console::Read) | Function::Event(Event::RegisterPage) => true,
+        _ => false,
+    }
 }
 
 // --- CPU ---------------------------------------------------------------------------------------------------
@@ -135,8 +158,12 @@ fn register_area(domain: &Domain, vcpu: &Vcpu, address: u64) -> Result<u64, Erro
     area.set_time_ns(0);
     area.set_time_tsc(counter);
     area.set_time_mul(multiplier);
+    area.end_time_update();
     area.set_hidden_faults(vcpu.hidden_faults.get());
-    vcpu.area.set(Some(area));
+    if vcpu.area.replace(Some(area)).is_some() {
+        // What was marked in the old area is looked for again.
+        area.mark_all_pending();
+    }
     Ok(0)
 }
 
@@ -193,22 +220,32 @@ fn set_segment_base(vcpu: &Vcpu, which: u64, base: u64) -> Result<u64, Error> {
     Ok(0)
 }
 
-/// CPUID as guests should see it: what they cannot use is masked.
+/// CPUID as guests should see it: what they cannot use is masked. The instruction itself does not trap; this is the
+/// answer to rely on.
 fn store_cpuid(domain: &Domain, leaf: u64, subleaf: u64, address: u64) -> Result<u64, Error> {
     let leaf = u32::try_from(leaf).map_err(|_| Error::InvalidArgument)?;
     let subleaf = u32::try_from(subleaf).map_err(|_| Error::InvalidArgument)?;
-    let [eax, mut ebx, mut ecx, mut edx] = cpu::cpuid(leaf, subleaf);
+    let [mut eax, mut ebx, mut ecx, mut edx] = cpu::cpuid(leaf, subleaf);
     match leaf {
-        // Absent: MONITOR, VMX, PCID, x2APIC, TSC deadline; MTRR, MCE, MCA, machine features of the APIC.
+        // Absent: MONITOR, VMX, SMX, PDCM, PCID, x2APIC, TSC deadline; MCE, APIC, MTRR, MCA.
         1 => {
-            ecx &= !(1 << 3 | 1 << 5 | 1 << 17 | 1 << 21 | 1 << 24);
+            ecx &= !(1 << 3 | 1 << 5 | 1 << 6 | 1 << 15 | 1 << 17 | 1 << 21 | 1 << 24);
             edx &= !(1 << 7 | 1 << 9 | 1 << 12 | 1 << 14);
         }
-        // Absent: SMEP, INVPCID, SMAP; UMIP, PKU, LA57.
+        // Present of the structured features: FSGSBASE, BMI1, AVX2, BMI2, ERMS, RDSEED, ADX, CLFLUSHOPT, CLWB, SHA;
+        // RDPID, GFNI, VAES, VPCLMULQDQ; fast short moves. What comes with state of its own needs XCR0 bits that
+        // cannot be set here.
         7 if subleaf == 0 => {
-            ebx &= !(1 << 7 | 1 << 10 | 1 << 20);
-            ecx &= !(1 << 2 | 1 << 3 | 1 << 4 | 1 << 16);
+            ebx &=
+                1 << 0 | 1 << 3 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 18 | 1 << 19 | 1 << 23 | 1 << 24 | 1 << 29;
+            ecx &= 1 << 8 | 1 << 9 | 1 << 10 | 1 << 22;
+            edx &= 1 << 4;
         }
+        7 => (eax, ebx, ecx, edx) = (0, 0, 0, 0),
+        // Of extended state only what SET_XCR0 accepts; no XSAVES.
+        0xd if subleaf == 0 => (eax, edx) = (eax & POSSIBLE_STATE as u32, 0),
+        0xd if subleaf == 1 => (eax, ebx, ecx, edx) = (eax & 0b111, 0, 0, 0),
+        0xd if subleaf > 2 => (eax, ebx, ecx, edx) = (0, 0, 0, 0),
         // Absent: SVM.
         0x8000_0001 => ecx &= !(1 << 2),
         _ => {}
@@ -217,11 +254,12 @@ fn store_cpuid(domain: &Domain, leaf: u64, subleaf: u64, address: u64) -> Result
     Ok(0)
 }
 
+/// x87, SSE, AVX: the extended state that guests may use.
+const POSSIBLE_STATE: u64 = 0b111;
+
 fn set_xcr0(value: u64) -> Result<u64, Error> {
-    /// x87, SSE, AVX: what switches save.
-    const POSSIBLE: u64 = 0b111;
     let [low, _, _, high] = cpu::cpuid(0xd, 0);
-    let offered = (u64::from(high) << 32 | u64::from(low)) & POSSIBLE;
+    let offered = (u64::from(high) << 32 | u64::from(low)) & POSSIBLE_STATE;
     let is_valid = value & 1 != 0 && value & !offered == 0 && (value & 4 == 0 || value & 2 != 0);
     if !is_valid {
         return Err(Error::InvalidArgument);
@@ -233,6 +271,9 @@ fn set_xcr0(value: u64) -> Result<u64, Error> {
 // --- EVT ---------------------------------------------------------------------------------------------------
 
 fn register_page(domain: &Domain, address: u64) -> Result<u64, Error> {
+    if !domain.bindings.lock().is_empty() {
+        return Err(Error::WrongState);
+    }
     domain.ports.set(Some(Ports::at(&domain.memory, address)?));
     Ok(0)
 }
@@ -252,7 +293,10 @@ fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Result<u64, Err
         // No device and no channel is assigned to any domain yet.
         PortKind::Device | PortKind::Doorbell => return Err(Error::InvalidArgument),
     }
-    let port = domain.bindings.lock().bind(Binding { kind, vcpu: vcpu as u32 })?;
+    let mut bindings = domain.bindings.lock();
+    let port = bindings.bind(Binding { kind, vcpu: vcpu as u32 })?;
+    // Under the lock, so that the first occurrence comes after it.
+    ports.set_mask(port);
     ports.clear_pending(port);
     Ok(port.into())
 }
@@ -288,11 +332,11 @@ fn concerns(domain: &Domain, vcpu: &Vcpu, [mask, base]: [u64; 2]) -> Result<bool
     if base == u64::MAX {
         return Ok(true);
     }
-    let highest = 63 - u64::from(mask.leading_zeros().min(63));
-    if base >= pvops_abi::layout::MAX_PORTS as u64 {
-        return Err(Error::InvalidArgument);
+    if mask == 0 {
+        return Ok(false);
     }
-    if mask != 0 && base + highest >= domain.vcpu_count as u64 {
+    let highest = 63 - u64::from(mask.leading_zeros());
+    if base.checked_add(highest).is_none_or(|highest| highest >= domain.vcpu_count as u64) {
         return Err(Error::InvalidArgument);
     }
     let number = u64::from(vcpu.number);
@@ -351,7 +395,7 @@ fn set_common_slots(domain: &Domain, address: u64) -> Result<u64, Error> {
 fn set_deadline(domain: &Domain, vcpu: &Vcpu, deadline_ns: u64) -> u64 {
     if deadline_ns <= time::now_ns() {
         vcpu.deadline_ns.set(u64::MAX);
-        events::raise(domain, PortKind::Timer, vcpu.number);
+        events::raise_timer(domain, vcpu.number);
     } else {
         vcpu.deadline_ns.set(deadline_ns);
     }

@@ -66,13 +66,15 @@ fn cause(number: u64) -> &'static str {
     }
 }
 
-/// The gate of `number`, copied once from the guest's table. `None`: not registered or empty.
+/// The gate of `number`, copied once from the guest's table. `None`: not registered, empty or malformed.
 fn gate(domain: &Domain, vcpu: &Vcpu, number: u64) -> Option<TrapGate> {
     if number >= vcpu.trap_count.get() {
         return None;
     }
     let gate = domain.memory.load::<TrapGate>(vcpu.trap_table.get() + number * 16).ok()?;
-    (gate.entry != 0 && cpu::is_canonical(gate.entry)).then_some(gate)
+    let level = gate.flags & 3;
+    let is_known = (level == 0 || level == TrapGate::USER) && gate.flags & !(3 | TrapGate::MASK_EVENTS) == 0;
+    (gate.entry != 0 && is_known && cpu::is_canonical(gate.entry)).then_some(gate)
 }
 
 /// The vector of the two-byte `int n` at `rip`. From the instruction and not from the error code: emulators

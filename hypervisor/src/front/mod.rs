@@ -15,14 +15,11 @@ use crate::domain::{Domain, console, crash, events};
 use crate::mmu::shadow::Failure;
 use crate::mmu::walk::Access;
 use crate::sched::Policy;
-use pvops_abi::layout::PortKind;
 
 /// Vectors that the front end raises itself.
 pub mod vector {
     /// Breakpoint.
     pub const BREAKPOINT: u64 = 3;
-    /// Overflow.
-    pub const OVERFLOW: u64 = 4;
     /// Double fault.
     pub const DOUBLE_FAULT: u64 = 8;
     /// General protection.
@@ -90,9 +87,7 @@ pub fn exception(frame: &mut Frame) {
                 None => frames::deliver(domain, vcpu, frame, vector::GENERAL_PROTECTION, 0, 0),
             }
         }
-        vector::BREAKPOINT | vector::OVERFLOW => {
-            frames::software_interrupt(domain, vcpu, frame, frame.vector, 0);
-        }
+        vector::BREAKPOINT => frames::software_interrupt(domain, vcpu, frame, frame.vector, 0),
         // Error codes are the hypervisor's business: they name its selectors. The guest's are 0.
         number => frames::deliver(domain, vcpu, frame, number, 0, 0),
     }
@@ -102,7 +97,7 @@ pub fn exception(frame: &mut Frame) {
 pub fn console_input(byte: u8) {
     console::receive(byte);
     if let Some(domain) = running_domain() {
-        events::raise(domain, PortKind::Console, 0);
+        events::raise_console(domain);
     }
 }
 
@@ -112,7 +107,7 @@ pub fn timer_expired() {
     let vcpu = domain.current_vcpu();
     if time::now_ns() >= vcpu.deadline_ns.get() {
         vcpu.deadline_ns.set(u64::MAX);
-        events::raise(domain, PortKind::Timer, vcpu.number);
+        events::raise_timer(domain, vcpu.number);
     }
     apic::arm_timer(vcpu.deadline_ns.get());
 }

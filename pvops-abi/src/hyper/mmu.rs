@@ -112,14 +112,16 @@ impl MmuOps for Mmu {
         call2(Call::Populate.id(), address.0, pages as u64);
     }
 
-    fn set_common_slots(&self, slots: &[u64; 8]) {
+    fn set_common_slots(&self, slots: &[u64; 8]) -> Result<(), MmuError> {
         // Copied, because the caller's words may straddle two pages.
         static SLOTS: CommonSlots = CommonSlots([const { AtomicU64::new(0) }; 8]);
         for (to, from) in SLOTS.0.iter().zip(slots) {
             to.store(*from, Ordering::Relaxed);
         }
         let address = physical(VirtAddr(core::ptr::from_ref(&SLOTS) as u64));
-        call2(Call::SetCommonSlots.id(), address.map_or(0, |phys| phys.0), 0);
+        let address = address.ok_or(MmuError::BadFrame)?;
+        let reply = call2(Call::SetCommonSlots.id(), address.0, 0);
+        reply.result().map(|_| ()).map_err(|_| MmuError::NoResources)
     }
 
     fn required_mappings(&self, visit: &mut dyn FnMut(RequiredMapping)) {

@@ -99,8 +99,10 @@ impl SchedOps for Sched {
     }
 
     fn shutdown(&self, reason: ShutdownReason, code: u8) -> ! {
+        // A hypervisor may refuse a reason (restarts are optional); powering off is never refused.
         loop {
             call2(SchedCall::Shutdown.id(), reason as u64, code.into());
+            call2(SchedCall::Shutdown.id(), ShutdownReason::PowerOff as u64, code.into());
         }
     }
 }

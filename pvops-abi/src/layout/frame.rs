@@ -10,7 +10,7 @@ use super::assert_layout;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
 pub struct TrapGate {
-    /// Virtual address of the handler; 0: none (a fault then stops the domain or counts as a double fault).
+    /// Virtual address of the handler; 0: none (the trap then stops the domain).
     pub entry: u64,
     /// Bits 1..0: the least privileged virtual level (0 or 3) that may reach this gate by `int n`, `int3`.
     /// Bit 2: mask events on entry. Others: zero.
@@ -60,7 +60,7 @@ pub struct IretFrame {
     pub r11: u64,
     /// Ignored, so that the tail of a [`TrapFrame`] is a valid frame.
     pub error_code: u64,
-    /// Where to go on; canonical and outside the reserved ranges.
+    /// Where to go on; canonical.
     pub rip: u64,
     /// As in [`DeliveredFrame::cs`].
     pub cs: u64,

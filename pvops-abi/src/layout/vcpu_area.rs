@@ -19,7 +19,7 @@ pub struct VcpuArea {
     /// [`VCPU_AREA_VERSION`]; set by the guest.
     pub version: u16,
     /// Guest: 1 while events may be delivered to kernel mode. The hypervisor clears it at event delivery, at
-    /// system calls and at traps whose gate masks, and sets it from the frame at `iret`.
+    /// system calls and at traps whose gate masks, and sets it at `iret`: from the frame for kernel mode, to 1 for user mode.
     pub events_enabled: AtomicU8,
     /// Hypervisor: 1 after a port became pending. The event handler clears it before it looks for ports.
     pub events_pending: AtomicU8,

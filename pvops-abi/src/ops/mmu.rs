@@ -201,8 +201,12 @@ pub trait MmuOps: Sync {
     /// Hint: the kernel is about to touch `pages` pages from `address` and has just mapped them.
     fn populate(&self, address: VirtAddr, pages: usize);
     /// Declares that the PML4 slots in `slots` (bit = index; word = index / 64) hold equal entries in every root
-    /// from now on, and that their subtrees are kernel memory. Each root loaded later obeys.
-    fn set_common_slots(&self, slots: &[u64; 8]);
+    /// from now on, and that their subtrees are kernel memory. Each root loaded later obeys. Replaces what was declared
+    /// before.
+    ///
+    /// # Errors
+    /// The backend has no resources for so many; nothing is declared then.
+    fn set_common_slots(&self, slots: &[u64; 8]) -> Result<(), MmuError>;
     /// Calls `visit` with every mapping that each root must carry.
     fn required_mappings(&self, visit: &mut dyn FnMut(RequiredMapping));
     /// Virtual addresses that kernels must leave alone.

@@ -181,12 +181,12 @@ impl MmuOps for CheckingMmu {
         NATIVE.populate(address, pages);
     }
 
-    fn set_common_slots(&self, slots: &[u64; 8]) {
+    fn set_common_slots(&self, slots: &[u64; 8]) -> Result<(), MmuError> {
         checked(|ledger| {
             ledger.set_common_slots(slots);
             Ok(())
         });
-        NATIVE.set_common_slots(slots);
+        NATIVE.set_common_slots(slots)
     }
 
     fn required_mappings(&self, visit: &mut dyn FnMut(RequiredMapping)) {

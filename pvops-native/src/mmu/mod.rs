@@ -144,10 +144,11 @@ impl MmuOps for Mmu {
 
     fn populate(&self, _address: VirtAddr, _pages: usize) {}
 
-    fn set_common_slots(&self, slots: &[u64; 8]) {
+    fn set_common_slots(&self, slots: &[u64; 8]) -> Result<(), MmuError> {
         for (kept, declared) in COMMON_SLOTS.iter().zip(slots) {
             kept.store(*declared, Ordering::Relaxed);
         }
+        Ok(())
     }
 
     fn required_mappings(&self, visit: &mut dyn FnMut(RequiredMapping)) {

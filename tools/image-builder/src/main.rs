@@ -15,8 +15,7 @@ use std::process::ExitCode;
 use bootloader::{BootConfig, DiskImageBuilder};
 use bootloader_boot_config::LevelFilter;
 
-const USAGE: &str =
-    "usage: pv-image-builder --kernel ELF [--ramdisk FILE] --firmware bios|uefi --out FILE";
+const USAGE: &str = "usage: pv-image-builder --kernel ELF [--ramdisk FILE] --firmware bios|uefi --out FILE";
 
 /// The command line, read by hand: one caller, four options.
 struct Arguments {

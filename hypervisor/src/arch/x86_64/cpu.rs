@@ -27,6 +27,12 @@ pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
     [result.eax, result.ebx, result.ecx, result.edx]
 }
 
+/// Whether 1 GiB pages can be mapped.
+#[must_use]
+pub fn has_giant_pages() -> bool {
+    cpuid(0x8000_0001, 0)[3] & 1 << 26 != 0
+}
+
 /// The time-stamp counter.
 #[must_use]
 pub fn timestamp() -> u64 {
@@ -130,5 +136,19 @@ pub fn set_checked_xcr0(value: u64) {
     // hypervisor itself uses no extended state.
     unsafe {
         asm!("xsetbv", in("ecx") 0, in("eax") value as u32, in("edx") (value >> 32) as u32, options(nostack));
+    }
+}
+
+/// Puts x87, SSE and AVX registers into their initial state, so that nothing from before reaches a guest.
+pub fn initialize_extended_state() {
+    /// Legacy area and header; a header of zeros means "initial" for every component (Intel SDM volume 1, 13.8).
+    #[repr(C, align(64))]
+    struct Area([u32; 144]);
+    const MXCSR: usize = 24 / 4;
+    let mut area = Area([0; 144]);
+    area.0[MXCSR] = 0x1f80;
+    // SAFETY: the area has the format, MXCSR a valid value, and XCR0 was set; the hypervisor uses no such register.
+    unsafe {
+        asm!("xrstor64 [{0}]", in(reg) &raw const area, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack));
     }
 }

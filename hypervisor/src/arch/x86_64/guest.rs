@@ -34,6 +34,8 @@ pub fn running_domain() -> Option<&'static Domain> {
 pub struct GuestMemory {
     bytes: u64,
     host: u64,
+    /// Largest page that the CPU can map.
+    largest_page: u64,
 }
 
 /// Types without invariants and without padding, which any bytes are a value of.
@@ -65,7 +67,8 @@ impl GuestMemory {
     /// in that memory.
     #[must_use]
     pub unsafe fn new(bytes: u64, host: u64) -> Self {
-        Self { bytes, host }
+        let largest_page = if super::cpu::has_giant_pages() { 1 << 30 } else { 1 << 21 };
+        Self { bytes, host, largest_page }
     }
 
     /// Size in bytes.
@@ -139,8 +142,9 @@ impl GuestTables for GuestMemory {
     }
 
     fn to_host(&self, address: u64, bytes: u64) -> Option<u64> {
-        let host = self.host + address;
-        (address.checked_add(bytes)? <= self.bytes && host & (bytes - 1) == 0).then_some(host)
+        let host = self.host.checked_add(address)?;
+        let fits = address.checked_add(bytes)? <= self.bytes && bytes <= self.largest_page;
+        (fits && host & (bytes - 1) == 0).then_some(host)
     }
 }
 
@@ -169,9 +173,13 @@ impl Area {
     pub fn at(memory: &GuestMemory, address: u64) -> Result<Self, Error> {
         let bytes = size_of::<VcpuArea>() as u64;
         let base = memory.at(address, bytes, align_of::<VcpuArea>() as u64)?;
+        if address % 4096 + bytes > 4096 {
+            return Err(Error::BadAddress);
+        }
         let size_and_version: u64 = memory.load(address)?;
         let version = u64::from(pvops_abi::layout::vcpu_area::VCPU_AREA_VERSION);
-        if size_and_version & 0xffff_ffff_ffff != bytes | version << 32 {
+        let reserved: u64 = memory.load(address + offset_of!(VcpuArea, reserved) as u64)?;
+        if size_and_version & 0xffff_ffff_ffff != bytes | version << 32 || reserved != 0 {
             return Err(Error::InvalidArgument);
         }
         Ok(Self { base })
@@ -208,6 +216,19 @@ impl Area {
     pub fn mark_pending(self, word: usize) -> bool {
         self.word(offset_of!(VcpuArea, selector)).fetch_or(1 << word, Ordering::SeqCst);
         self.byte(offset_of!(VcpuArea, events_pending)).swap(1, Ordering::SeqCst) == 0
+    }
+
+    /// Makes the guest look at every port, as after a move of the area.
+    pub fn mark_all_pending(self) {
+        self.word(offset_of!(VcpuArea, selector)).store(u64::MAX, Ordering::SeqCst);
+        self.byte(offset_of!(VcpuArea, events_pending)).store(1, Ordering::SeqCst);
+    }
+
+    /// Makes the time fields valid; the hypervisor never changes them again.
+    pub fn end_time_update(self) {
+        let offset = offset_of!(VcpuArea, time_sequence) as u64;
+        // SAFETY: as in `word`.
+        unsafe { &*((self.base + offset) as *const AtomicU32) }.store(0, Ordering::Release);
     }
 
     /// Stores the number of the vCPU.
@@ -258,8 +279,15 @@ impl Ports {
         let base = memory.at(address, size_of::<EventPage>() as u64, 4096)?;
         let size_and_version: u64 = memory.load(address)?;
         let version = u64::from(pvops_abi::layout::event::EVENT_PAGE_VERSION);
-        if size_and_version & 0xffff_ffff_ffff != 4096 | version << 32 {
+        if size_and_version != 4096 | version << 32 {
             return Err(Error::InvalidArgument);
+        }
+        let head = 8..offset_of!(EventPage, pending) as u64;
+        let tail = offset_of!(EventPage, reserved_tail) as u64..4096;
+        for offset in head.step_by(8).chain(tail.step_by(8)) {
+            if memory.load::<u64>(address + offset)? != 0 {
+                return Err(Error::InvalidArgument);
+            }
         }
         Ok(Self { base })
     }
@@ -285,6 +313,11 @@ impl Ports {
     #[must_use]
     pub fn is_masked(self, port: u32) -> bool {
         self.word(offset_of!(EventPage, mask), port).load(Ordering::SeqCst) >> (port % 64) & 1 != 0
+    }
+
+    /// Sets the port's mask bit.
+    pub fn set_mask(self, port: u32) {
+        self.word(offset_of!(EventPage, mask), port).fetch_or(1 << (port % 64), Ordering::SeqCst);
     }
 
     /// Clears the port's mask bit.

@@ -1,7 +1,7 @@
 //! Descriptor tables: GDT and TSS per CPU, one IDT for all.
 //!
-//! The GDT has no 32-bit code segment and no call gate for ring 3. Of the vectors only 3 and 4 are open to ring 3;
-//! the others are closed or have no gate, so `int n` arrives as #GP and is checked against the guest's own table.
+//! The GDT has no 32-bit code segment and no call gate for ring 3. Of the vectors only 3 is open to ring 3; the
+//! others are closed or have no gate, so `int n` arrives as #GP and is checked against the guest's own table.
 
 use super::entry::{FIRST_INTERRUPT, STUBS, VECTORS, pvops_vector_stubs};
 use super::layout::{CPU_PAGES, cpu_pages};
@@ -55,7 +55,7 @@ pub fn fill_interrupt_table() {
         let vector = if stub < 32 { stub } else { stub - 32 + FIRST_INTERRUPT };
         let (stack, level) = match vector {
             2 => (STACK_NMI, 0),
-            3 | 4 => (0, 3),
+            3 => (0, 3),
             8 => (STACK_DOUBLE_FAULT, 0),
             18 => (STACK_MACHINE_CHECK, 0),
             _ => (0, 0),

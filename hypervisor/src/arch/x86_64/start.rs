@@ -100,6 +100,7 @@ fn run_installed() -> ! {
         vcpu.root.set(loaded);
     }
     this_cpu().ready.borrow_mut().make_ready(domain.vcpu_id(vcpu), vcpu.priority);
+    cpu::initialize_extended_state();
     cpu::set_guest_gs(0);
     cpu::set_guest_fs(0);
     apic::arm_timer(u64::MAX);

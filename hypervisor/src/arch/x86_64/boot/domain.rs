@@ -1,5 +1,6 @@
 //! Gives a domain its memory, its state and its place in a CPU's address spaces.
 
+use super::super::cpu::has_giant_pages;
 use super::super::guest::GuestMemory;
 use super::super::layout::{DOMAIN_MEMORY, DOMAIN_STATE};
 use super::super::paging::PoolTables;
@@ -95,7 +96,7 @@ fn window(boot: &mut BootMemory, virt: u64, memory: &DomainMemory) -> u64 {
     let mut offset = 0;
     while offset < memory.bytes {
         let phys = memory.phys + offset;
-        let is_giant = phys.is_multiple_of(GIGABYTE) && offset.is_multiple_of(GIGABYTE);
+        let is_giant = phys.is_multiple_of(GIGABYTE) && offset.is_multiple_of(GIGABYTE) && has_giant_pages();
         let level = if is_giant && memory.bytes - offset >= GIGABYTE { 3 } else { 2 };
         tables::map(boot, pointers, 3, level, virt + offset, phys, DATA);
         offset += crate::mmu::span(level);

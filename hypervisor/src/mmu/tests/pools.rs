@@ -134,3 +134,17 @@ fn dropped_subtrees_are_reclaimed_one_table_at_a_time() {
     }
     assert!(!machine.shadow.reclaim_one());
 }
+
+/// Common subtrees are the last that a full pool gives up, and the hardware walks them meanwhile.
+#[test]
+fn a_pool_full_of_common_pages_serves_more_of_them() {
+    let mut machine = Machine::new(4 * GIB, 8 * GIB, 10);
+    let root = machine.guest_root();
+    machine.shadow.set_common_slots([0, 0, 0, 0, 0, 0, 0, 1 << 63]).unwrap();
+    for page in 0..20 {
+        let address = (KERNEL_ADDRESS & !(GIB - 1)) + page * 8 * MIB;
+        machine.guest.map(root, address, 1, GIB + page * 4096, WRITABLE | DIRTY);
+        assert_eq!(machine.access(address, Access::KERNEL_WRITE), Ok(9 * GIB + page * 4096));
+        machine.audit();
+    }
+}

@@ -50,13 +50,14 @@ pub(crate) fn refuses_bad_addresses(
     }
 }
 
+/// Addresses that are not canonical, multiples of 16.
+pub(crate) const NOT_CANONICAL: [u64; 3] = [0x8000_0000_0000, 0x7fff_8000_0000_0000, 0xffff_7fff_ffff_fff0];
+
 /// Virtual addresses that are not the guest's to use: not canonical, or reserved.
 pub(crate) fn bad_virtual_addresses() -> impl Iterator<Item = u64> {
     let info = world::hypervisor();
     let ranges = info.reserved_ranges.into_iter().take(info.reserved_range_count as usize);
-    [0x8000_0000_0000, 0x7fff_8000_0000_0000, 0xffff_7fff_ffff_fff0]
-        .into_iter()
-        .chain(ranges.flat_map(|range| [range.start, range.last & !15]))
+    NOT_CANONICAL.into_iter().chain(ranges.flat_map(|range| [range.start, range.last & !15]))
 }
 
 /// Registers this CPU's area, trap table, entries and stack again, after a test that tried others.

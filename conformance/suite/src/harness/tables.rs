@@ -57,18 +57,28 @@ pub(crate) fn window() -> VirtAddr {
     VirtAddr(free_slot().0 + NEXT_WINDOW.fetch_add(WINDOW_BYTES, Ordering::Relaxed))
 }
 
-/// The first usable PML4 slot of the lower half that is empty in the boot root.
+/// The start of 16 neighbouring slots that hold nothing, in no root but those of the test that asks.
+pub(crate) fn common_window() -> VirtAddr {
+    let free = |first: &u64| (*first..first + 16).all(is_free_slot);
+    let after = free_slot().0 / SLOT_BYTES + 1;
+    VirtAddr((after..240).find(free).expect("16 free PML4 slots") * SLOT_BYTES)
+}
+
+/// The first slot of the lower half that is free.
 fn free_slot() -> VirtAddr {
+    VirtAddr((1..256).find(|index| is_free_slot(*index)).expect("a free PML4 slot") * SLOT_BYTES)
+}
+
+/// Whether a PML4 slot is usable, not reserved, and empty in the boot root.
+fn is_free_slot(index: u64) -> bool {
     let boot = world::boot();
-    let reserved = boot.reserved_ranges[..boot.reserved_range_count].iter().chain(mmu().reserved_ranges());
-    let is_free = |index: &u64| {
-        let (first, last) = (index * SLOT_BYTES, index * SLOT_BYTES + (SLOT_BYTES - 1));
-        let clashes = |range: &VirtRange| range.start <= last && first <= range.last;
-        let usable = boot.usable_range.start <= first && last <= boot.usable_range.last;
-        let entry = world::word(PhysAddr(boot.boot_root.0 + index * 8)).load(Ordering::Relaxed);
-        usable && !reserved.clone().any(clashes) && entry == 0
-    };
-    VirtAddr((1..256).find(is_free).expect("a free PML4 slot") * SLOT_BYTES)
+    let mut reserved =
+        boot.reserved_ranges[..boot.reserved_range_count].iter().chain(mmu().reserved_ranges());
+    let (first, last) = (index * SLOT_BYTES, index * SLOT_BYTES + (SLOT_BYTES - 1));
+    let clashes = |range: &VirtRange| range.start <= last && first <= range.last;
+    let usable = boot.usable_range.start <= first && last <= boot.usable_range.last;
+    let entry = world::word(PhysAddr(boot.boot_root.0 + index * 8)).load(Ordering::Relaxed);
+    usable && !reserved.any(clashes) && entry == 0
 }
 
 /// Where the entry of `level` for `address` stands; the tables above it are made where they are missing.

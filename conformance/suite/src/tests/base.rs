@@ -9,11 +9,21 @@ use pvops_abi::call::{Base, CallId, Extension};
 use pvops_abi::error::Error;
 
 pub(super) const TESTS: &[Test] = &[
-    Test { name: "base.version", requirement_ids: &["VER-001"], needs: Abi, run: version },
+    Test { name: "base.version", requirement_ids: &["BASE-001"], needs: Abi, run: version },
     Test { name: "base.implementation", requirement_ids: &[], needs: Abi, run: implementation },
-    Test { name: "base.probe", requirement_ids: &[], needs: Abi, run: probe },
-    Test { name: "base.unknown_functions", requirement_ids: &[], needs: Abi, run: unknown_functions },
-    Test { name: "base.unknown_extensions", requirement_ids: &[], needs: Abi, run: unknown_extensions },
+    Test { name: "base.probe", requirement_ids: &["BASE-002", "BASE-003"], needs: Abi, run: probe },
+    Test {
+        name: "base.unknown_functions",
+        requirement_ids: &["BASE-002", "CALL-006"],
+        needs: Abi,
+        run: unknown_functions,
+    },
+    Test {
+        name: "base.unknown_extensions",
+        requirement_ids: &["CALL-006"],
+        needs: Abi,
+        run: unknown_extensions,
+    },
 ];
 
 const MANDATORY: [Extension; 7] = [

@@ -13,9 +13,9 @@ use pvops_abi::ops::{console, ops};
 
 pub(super) const TESTS: &[Test] = &[
     Test { name: "console.empty", requirement_ids: &[], needs: Ops, run: empty },
-    Test { name: "console.write_ranges", requirement_ids: &[], needs: Abi, run: write_ranges },
-    Test { name: "console.read_ranges", requirement_ids: &[], needs: Abi, run: read_ranges },
-    Test { name: "console.read_nothing", requirement_ids: &[], needs: Abi, run: read_nothing },
+    Test { name: "console.write_ranges", requirement_ids: &["GEN-003"], needs: Abi, run: write_ranges },
+    Test { name: "console.read_ranges", requirement_ids: &["GEN-003"], needs: Abi, run: read_ranges },
+    Test { name: "console.read_nothing", requirement_ids: &["LAY-002"], needs: Abi, run: read_nothing },
 ];
 
 fn empty(report: &mut Report) {

@@ -5,6 +5,7 @@
 use crate::harness::Needs::Abi;
 use crate::harness::abi::{self, bad_virtual_addresses, call, refuses_bad_addresses};
 use crate::harness::{Report, Test, world};
+use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 use pvops_abi::addr::{PAGE_SIZE, PhysAddr};
 use pvops_abi::call::Cpu;
@@ -14,10 +15,16 @@ use pvops_abi::layout::vcpu_area::VCPU_AREA_VERSION;
 use pvops_abi::ops;
 
 pub(super) const TESTS: &[Test] = &[
-    Test { name: "cpu.area", requirement_ids: &[], needs: Abi, run: area },
-    Test { name: "cpu.area_addresses", requirement_ids: &[], needs: Abi, run: area_addresses },
-    Test { name: "cpu.area_contents", requirement_ids: &[], needs: Abi, run: area_contents },
-    Test { name: "cpu.trap_table_errors", requirement_ids: &[], needs: Abi, run: trap_table_errors },
+    Test { name: "cpu.area", requirement_ids: &["CPU-015"], needs: Abi, run: area },
+    Test {
+        name: "cpu.area_replaced",
+        requirement_ids: &["CPU-015", "CPU-016"],
+        needs: Abi,
+        run: area_replaced,
+    },
+    Test { name: "cpu.area_addresses", requirement_ids: &["GEN-003"], needs: Abi, run: area_addresses },
+    Test { name: "cpu.area_contents", requirement_ids: &["GEN-001"], needs: Abi, run: area_contents },
+    Test { name: "cpu.trap_table_errors", requirement_ids: &["GEN-003"], needs: Abi, run: trap_table_errors },
     Test { name: "cpu.entries_errors", requirement_ids: &[], needs: Abi, run: entries_errors },
     Test {
         name: "cpu.double_fault_stack_errors",
@@ -42,6 +49,24 @@ fn area(report: &mut Report) {
     report.equal("reserved field", area.reserved, 0);
     let own = (&raw const world::BLOCK) as u64;
     report.equal("kernel GS base", area.kernel_gs_base.load(Ordering::Relaxed), own);
+}
+
+/// A new area takes over: what was pending in the old one may not be lost.
+fn area_replaced(report: &mut Report) {
+    const KERNEL_STACK: u64 = 0x1234_5670;
+    let page = world::frame().0;
+    let word = |offset: usize| world::word(PhysAddr(page + offset as u64)).load(Ordering::Relaxed);
+    put_header(page, size_of::<VcpuArea>() as u64, VCPU_AREA_VERSION.into());
+    world::word(PhysAddr(page + offset_of!(VcpuArea, kernel_stack) as u64))
+        .store(KERNEL_STACK, Ordering::Relaxed);
+    trying(|| {
+        report.accepted("another area", call(Cpu::RegisterArea.id(), &[page]));
+        report.equal("selector", word(offset_of!(VcpuArea, selector)), u64::MAX);
+        report.equal("events_pending", word(0) >> 56, 1);
+        report.equal("vcpu, and an even time_sequence", word(offset_of!(VcpuArea, vcpu)) & 0x1_ffff_ffff, 0);
+        report.check(word(offset_of!(VcpuArea, time_mul)) != 0, "the clock's parameters");
+        report.equal("kernel_stack is left alone", word(offset_of!(VcpuArea, kernel_stack)), KERNEL_STACK);
+    });
 }
 
 fn area_addresses(report: &mut Report) {
@@ -99,6 +124,7 @@ fn entries_errors(report: &mut Report) {
             let reply = call(Cpu::SetEntries.id(), &[good, bad]);
             report.refused(format_args!("system-call entry {bad:#x}"), reply, Error::InvalidArgument);
         }
+        report.accepted("no entries", call(Cpu::SetEntries.id(), &[0, 0]));
     });
 }
 

@@ -3,7 +3,7 @@
 //! Method: sets values and reads them back by the instructions themselves; tries every value that is out of bounds.
 
 use crate::harness::Needs::{Abi, Ops};
-use crate::harness::abi::{call, refuses_bad_addresses};
+use crate::harness::abi::{NOT_CANONICAL, call, refuses_bad_addresses};
 use crate::harness::{Report, Test, world};
 use core::arch::asm;
 use core::sync::atomic::Ordering;
@@ -19,14 +19,18 @@ pub(super) const TESTS: &[Test] = &[
     Test { name: "cpu.fpu", requirement_ids: &["CPU-011"], needs: Ops, run: fpu },
     Test { name: "cpu.segment_base", requirement_ids: &["CPU-010"], needs: Abi, run: segment_base },
     Test { name: "cpu.segment_base_errors", requirement_ids: &[], needs: Abi, run: segment_base_errors },
-    Test { name: "cpu.cpuid_errors", requirement_ids: &[], needs: Abi, run: cpuid_errors },
-    Test { name: "cpu.cpuid_hides", requirement_ids: &[], needs: Abi, run: cpuid_hides },
-    Test { name: "cpu.xcr0", requirement_ids: &[], needs: Abi, run: xcr0 },
+    Test {
+        name: "cpu.cpuid_errors",
+        requirement_ids: &["GEN-003", "LAY-002"],
+        needs: Abi,
+        run: cpuid_errors,
+    },
+    Test { name: "cpu.cpuid_hides", requirement_ids: &["CPU-020"], needs: Abi, run: cpuid_hides },
+    Test { name: "cpu.xcr0", requirement_ids: &["CPU-011"], needs: Abi, run: xcr0 },
     Test { name: "cpu.xcr0_errors", requirement_ids: &[], needs: Abi, run: xcr0_errors },
 ];
 
 const BASES: [u64; 4] = [0, 0x1234_5678_9abc, 0x7fff_ffff_ffff, 0xffff_ffff_ffff_f000];
-const NOT_CANONICAL: [u64; 3] = [0x8000_0000_0000, 1 << 63, 0xffff_7fff_ffff_ffff];
 
 fn user_bases(report: &mut Report) {
     ops::irq::without(|| {
@@ -146,10 +150,17 @@ fn cpuid_hides(report: &mut Report) {
         ("PKU", structured.ecx >> 3),
         ("57-bit addresses", structured.ecx >> 16),
         ("SVM", amd.ecx >> 2),
+        ("MCE", basic.edx >> 7),
+        ("MTRR", basic.edx >> 12),
+        ("MCA", basic.edx >> 14),
+        ("shadow stacks", structured.ecx >> 7),
+        ("indirect branch tracking", structured.edx >> 20),
     ];
     for (name, shifted) in hidden {
         report.check(shifted & 1 == 0, name);
     }
+    let offered = u64::from(cpu::cpuid(0xd, 0).eax) | u64::from(cpu::cpuid(0xd, 0).edx) << 32;
+    report.equal("components offered, and enabled at entry", offered, xgetbv());
     report.check(structured.ebx & 1 != 0, "FSGSBASE, which is promised, is shown");
 }
 

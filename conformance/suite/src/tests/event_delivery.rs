@@ -13,17 +13,18 @@ use pvops_abi::ops::event::{Port, mask, send, unmask};
 use pvops_abi::ops::irq;
 
 pub(super) const TESTS: &[Test] = &[
-    Test { name: "event.immediate", requirement_ids: &[], needs: Ops, run: immediate },
-    Test { name: "event.masked_port", requirement_ids: &["EVT-006"], needs: Ops, run: masked_port },
-    Test { name: "event.masked_again", requirement_ids: &[], needs: Ops, run: masked_again },
-    Test { name: "event.disabled", requirement_ids: &["EVT-004"], needs: Ops, run: disabled },
-    Test { name: "event.restored", requirement_ids: &["EVT-004"], needs: Ops, run: restored },
-    Test { name: "event.merged", requirement_ids: &[], needs: Ops, run: merged },
-    Test { name: "event.two_ports", requirement_ids: &["EVT-003"], needs: Ops, run: two_ports },
-    Test { name: "event.unbind_forgets", requirement_ids: &[], needs: Ops, run: unbind_forgets },
-    Test { name: "event.burst", requirement_ids: &["EVT-003"], needs: Ops, run: burst },
-    Test { name: "event.deliver_call", requirement_ids: &["EVT-004"], needs: Abi, run: deliver_call },
-    Test { name: "event.handler_flags", requirement_ids: &[], needs: Ops, run: handler_flags },
+    Test { name: "event.immediate", requirement_ids: &["EVT-001", "EVT-005"], needs: Ops, run: immediate },
+    Test { name: "event.masked_port", requirement_ids: &["EVT-005"], needs: Ops, run: masked_port },
+    Test { name: "event.masked_again", requirement_ids: &["EVT-005"], needs: Ops, run: masked_again },
+    Test { name: "event.disabled", requirement_ids: &["EVT-001", "EVT-002"], needs: Ops, run: disabled },
+    Test { name: "event.restored", requirement_ids: &["EVT-001", "EVT-002"], needs: Ops, run: restored },
+    Test { name: "event.merged", requirement_ids: &["EVT-005"], needs: Ops, run: merged },
+    Test { name: "event.two_ports", requirement_ids: &["EVT-005"], needs: Ops, run: two_ports },
+    Test { name: "event.unbind_forgets", requirement_ids: &["EVT-009"], needs: Ops, run: unbind_forgets },
+    Test { name: "event.bound_masked", requirement_ids: &["EVT-009"], needs: Ops, run: bound_masked },
+    Test { name: "event.burst", requirement_ids: &["EVT-005"], needs: Ops, run: burst },
+    Test { name: "event.deliver_call", requirement_ids: &["EVT-001"], needs: Abi, run: deliver_call },
+    Test { name: "event.handler_flags", requirement_ids: &["CPU-013"], needs: Ops, run: handler_flags },
 ];
 
 /// A port of this CPU's own; the test ends when there is none.
@@ -54,10 +55,11 @@ fn immediate(report: &mut Report) {
 
 fn masked_port(report: &mut Report) {
     let Some(port) = own_port(report) else { return };
+    mask(port);
     irq::enable();
     send(port);
     stay_silent();
-    report.equal("deliveries while never unmasked", deliveries(port), 0);
+    report.equal("deliveries while masked", deliveries(port), 0);
     unmask(port);
     exactly(report, port, 1, "after unmasking");
 }
@@ -148,6 +150,18 @@ fn unbind_forgets(report: &mut Report) {
     report.equal("deliveries of what was sent before", deliveries(again), 0);
     send(again);
     exactly(report, again, 1, "an event of its own");
+}
+
+/// A port is masked when it is bound, whatever its number stood for before.
+fn bound_masked(report: &mut Report) {
+    let Some(port) = own_port(report) else { return };
+    unmask(port);
+    events::unbind(port);
+    let Some(again) = own_port(report) else { return };
+    irq::enable();
+    send(again);
+    stay_silent();
+    report.equal("deliveries of a port that was just bound", deliveries(again), 0);
 }
 
 fn burst(report: &mut Report) {

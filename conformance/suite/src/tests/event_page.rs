@@ -4,7 +4,7 @@
 
 use crate::harness::Needs::Abi;
 use crate::harness::abi::{call, refuses_bad_addresses};
-use crate::harness::{Report, Test, world};
+use crate::harness::{Report, Test, events, world};
 use core::sync::atomic::Ordering;
 use pvops_abi::addr::PhysAddr;
 use pvops_abi::call::Event;
@@ -12,9 +12,10 @@ use pvops_abi::error::Error;
 use pvops_abi::layout::event::{EVENT_PAGE_VERSION, EventPage};
 
 pub(super) const TESTS: &[Test] = &[
-    Test { name: "event_page.addresses", requirement_ids: &[], needs: Abi, run: addresses },
-    Test { name: "event_page.header", requirement_ids: &[], needs: Abi, run: header },
-    Test { name: "event_page.reserved", requirement_ids: &[], needs: Abi, run: reserved },
+    Test { name: "event_page.in_use", requirement_ids: &[], needs: Abi, run: in_use },
+    Test { name: "event_page.addresses", requirement_ids: &["GEN-003"], needs: Abi, run: addresses },
+    Test { name: "event_page.header", requirement_ids: &["VER-005"], needs: Abi, run: header },
+    Test { name: "event_page.reserved", requirement_ids: &["GEN-001"], needs: Abi, run: reserved },
 ];
 
 const BYTES: u64 = size_of::<EventPage>() as u64;
@@ -44,4 +45,13 @@ fn reserved(report: &mut Report) {
         let reply = call(Event::RegisterPage.id(), &[page]);
         report.refused(format_args!("a reserved bit at {offset}"), reply, Error::InvalidArgument);
     }
+}
+
+/// Another page while a port is bound would lose the port's events.
+fn in_use(report: &mut Report) {
+    if events::bind_own().is_err() {
+        return report.error("no port");
+    }
+    let reply = call(Event::RegisterPage.id(), &[page(BYTES, EVENT_PAGE_VERSION.into())]);
+    report.refused(format_args!("another page while a port is bound"), reply, Error::WrongState);
 }

@@ -11,10 +11,15 @@ use pvops_abi::ops::{self, cpu};
 
 pub(super) const TESTS: &[Test] = &[
     Test { name: "instructions.ring", requirement_ids: &[], needs: Ops, run: ring },
-    Test { name: "instructions.privileged", requirement_ids: &[], needs: Abi, run: privileged },
-    Test { name: "instructions.ports", requirement_ids: &[], needs: Abi, run: ports },
-    Test { name: "instructions.popf", requirement_ids: &[], needs: Abi, run: popf },
-    Test { name: "instructions.harmless", requirement_ids: &[], needs: Abi, run: harmless },
+    Test { name: "instructions.privileged", requirement_ids: &["CPU-002"], needs: Abi, run: privileged },
+    Test { name: "instructions.ports", requirement_ids: &["CPU-002"], needs: Abi, run: ports },
+    Test { name: "instructions.popf", requirement_ids: &["CPU-002"], needs: Abi, run: popf },
+    Test {
+        name: "instructions.harmless",
+        requirement_ids: &["TIME-003", "CPU-010", "CPU-011"],
+        needs: Abi,
+        run: harmless,
+    },
 ];
 
 fn ring(report: &mut Report) {

@@ -4,7 +4,7 @@
 //! Method: a round trip with every register, then frames with one bad field each.
 
 use crate::harness::Needs::Abi;
-use crate::harness::abi::bad_virtual_addresses;
+use crate::harness::abi::NOT_CANONICAL;
 use crate::harness::{Report, Test, faults, world};
 use core::arch::naked_asm;
 use pvops_abi::call::IRET_STUB_OFFSET;
@@ -13,11 +13,12 @@ use pvops_abi::layout::frame::RFLAGS_IF;
 use pvops_abi::ops;
 
 pub(super) const TESTS: &[Test] = &[
-    Test { name: "iret.round_trip", requirement_ids: &[], needs: Abi, run: round_trip },
-    Test { name: "iret.event_flag", requirement_ids: &[], needs: Abi, run: event_flag },
+    Test { name: "iret.round_trip", requirement_ids: &["CPU-017"], needs: Abi, run: round_trip },
+    Test { name: "iret.event_flag", requirement_ids: &["CPU-017"], needs: Abi, run: event_flag },
     Test { name: "iret.ignored_flags", requirement_ids: &[], needs: Abi, run: ignored_flags },
-    Test { name: "iret.bad_rip", requirement_ids: &[], needs: Abi, run: bad_rip },
-    Test { name: "iret.bad_cs", requirement_ids: &[], needs: Abi, run: bad_cs },
+    Test { name: "iret.bad_rip", requirement_ids: &["CPU-018"], needs: Abi, run: bad_rip },
+    Test { name: "iret.reserved_rip", requirement_ids: &["BOOT-010"], needs: Abi, run: reserved_rip },
+    Test { name: "iret.bad_cs", requirement_ids: &["CPU-018"], needs: Abi, run: bad_cs },
 ];
 
 /// What was there after an iret.
@@ -147,8 +148,20 @@ fn refused(report: &mut Report, what: &str, frame: &IretFrame) {
 }
 
 fn bad_rip(report: &mut Report) {
-    for rip in bad_virtual_addresses() {
-        refused(report, "a rip that is not canonical or is reserved", &IretFrame { rip, ..good() });
+    for rip in NOT_CANONICAL {
+        refused(report, "a rip that is not canonical", &IretFrame { rip, ..good() });
+    }
+}
+
+/// A reserved range looks like addresses that are not mapped: the fetch faults there.
+fn reserved_rip(report: &mut Report) {
+    let info = world::hypervisor();
+    for range in info.reserved_ranges.iter().take(info.reserved_range_count as usize) {
+        for rip in [range.start, range.last] {
+            let attempt = faults::catch(|| leave_to(&IretFrame { rip, ..good() }));
+            let fault = report.faults("a reserved rip", attempt, faults::PAGE_FAULT, faults::FETCH);
+            report.equal("where", fault.map(|f| (f.rip, f.address)), Some((rip, rip)));
+        }
     }
 }
 

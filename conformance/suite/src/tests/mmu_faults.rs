@@ -7,20 +7,38 @@ use crate::harness::Needs::{Abi, Ops};
 use crate::harness::faults::{FETCH, Fault, PAGE_FAULT, PRESENT, RESERVED, WRITE};
 use crate::harness::tables::{self, DATA, flags, map, marked_frame, page, window};
 use crate::harness::{Report, Test, faults, world};
+use core::sync::atomic::Ordering;
 use pvops_abi::addr::{PhysAddr, VirtAddr};
 use pvops_abi::ops::cpu;
 use pvops_abi::ops::mmu::{Entry, Level, PageFlags, Retain, mmu};
 
 pub(super) const TESTS: &[Test] = &[
-    Test { name: "mmu.not_present", requirement_ids: &[], needs: Ops, run: not_present },
-    Test { name: "mmu.read_only", requirement_ids: &[], needs: Ops, run: read_only },
-    Test { name: "mmu.no_execute", requirement_ids: &[], needs: Ops, run: no_execute },
-    Test { name: "mmu.upper_rights", requirement_ids: &[], needs: Ops, run: upper_rights },
-    Test { name: "mmu.user_page_execution", requirement_ids: &[], needs: Ops, run: user_page_execution },
-    Test { name: "mmu.reserved_bit", requirement_ids: &[], needs: Ops, run: reserved_bit },
-    Test { name: "mmu.frame_outside", requirement_ids: &[], needs: Abi, run: frame_outside },
-    Test { name: "mmu.table_outside", requirement_ids: &[], needs: Abi, run: table_outside },
-    Test { name: "mmu.reserved_range", requirement_ids: &[], needs: Abi, run: reserved_range },
+    Test { name: "mmu.not_present", requirement_ids: &["MMU-004", "CPU-007"], needs: Ops, run: not_present },
+    Test {
+        name: "mmu.read_only",
+        requirement_ids: &["MMU-001", "MMU-004", "CPU-007"],
+        needs: Ops,
+        run: read_only,
+    },
+    Test { name: "mmu.no_execute", requirement_ids: &["MMU-001", "MMU-004"], needs: Ops, run: no_execute },
+    Test { name: "mmu.upper_rights", requirement_ids: &["MMU-001"], needs: Ops, run: upper_rights },
+    Test {
+        name: "mmu.user_page_execution",
+        requirement_ids: &["MMU-003"],
+        needs: Ops,
+        run: user_page_execution,
+    },
+    Test { name: "mmu.reserved_bits", requirement_ids: &["MMU-005"], needs: Ops, run: reserved_bits },
+    Test { name: "mmu.partly_outside", requirement_ids: &["MMU-005"], needs: Abi, run: partly_outside },
+    Test { name: "mmu.no_marks", requirement_ids: &["MMU-008"], needs: Abi, run: no_marks },
+    Test { name: "mmu.frame_outside", requirement_ids: &["MMU-005"], needs: Abi, run: frame_outside },
+    Test { name: "mmu.table_outside", requirement_ids: &["MMU-005"], needs: Abi, run: table_outside },
+    Test {
+        name: "mmu.reserved_range",
+        requirement_ids: &["MMU-006", "BOOT-010"],
+        needs: Abi,
+        run: reserved_range,
+    },
 ];
 
 /// `ret`, eight times.
@@ -106,23 +124,70 @@ fn user_page_execution(report: &mut Report) {
     }
 }
 
-/// Bit 51 of the frame is beyond any memory here.
-fn reserved_bit(report: &mut Report) {
-    if cpu::cpuid(0x8000_0008, 0).eax & 0xff > 51 {
-        report.skip("this CPU has no reserved frame bit");
-        return;
-    }
-    let address = window();
-    let slot = map(base(), address, world::frame(), DATA);
-    let entry = mmu().read(slot).to_raw() | 1 << 51;
-    mmu().set(slot, Entry::from_raw(entry));
-    for (what, attempt, code) in
-        [("a read", faults::read(address).map(drop), 0), ("a write", faults::write(address, 1), WRITE)]
-    {
+/// An access to a page behind a malformed entry.
+fn malformed(report: &mut Report, what: &str, address: VirtAddr) {
+    for (attempt, code) in [(faults::read(address).map(drop), 0), (faults::write(address, 1), WRITE)] {
         // The manual wants PRESENT too; QEMU 7.2 leaves it out.
-        let attempt = attempt.map_err(|fault| Fault { error_code: fault.error_code | PRESENT, ..fault });
+        let natively = world::start_info().is_none();
+        let present = if natively { PRESENT } else { 0 };
+        let attempt = attempt.map_err(|fault| Fault { error_code: fault.error_code | present, ..fault });
         report.faults(what, attempt, PAGE_FAULT, PRESENT | RESERVED | code);
     }
+}
+
+/// Bits that the manual reserves: of the frame beyond any memory, of a large leaf's frame, and PS in a PML4 entry.
+fn reserved_bits(report: &mut Report) {
+    let (root, address) = (tables::new_root(), window());
+    let slot = map(root, address, world::frame(), DATA);
+    tables::load(root, Retain::Drop);
+    if cpu::cpuid(0x8000_0008, 0).eax & 0xff <= 51 {
+        mmu().set(slot, Entry::from_raw(mmu().read(slot).to_raw() | 1 << 51));
+        malformed(report, "bit 51 of a frame", address);
+    }
+    let large = tables::slot(root, window(), Level::Pd, false);
+    let leaf = mmu().leaf(Level::Pd, PhysAddr(0), DATA).to_raw();
+    for bit in [13, 20] {
+        mmu().set(large, Entry::from_raw(leaf | 1 << bit));
+        mmu().flush_page(large.address, tables::this_cpu());
+        malformed(report, "a reserved bit of a large leaf", large.address);
+    }
+    let top = tables::slot(root, address, Level::Pml4, false);
+    mmu().set(top, Entry::from_raw(mmu().read(top).to_raw() | 1 << 7));
+    mmu().flush_range(address, 1 << 30, tables::this_cpu());
+    malformed(report, "PS in a PML4 entry", address);
+}
+
+/// Of a leaf that reaches beyond memory, what is in memory can be used.
+fn partly_outside(report: &mut Report) {
+    const GIGABYTE: u64 = 1 << 30;
+    let end = world::memory_end();
+    if end.is_multiple_of(GIGABYTE) {
+        return report.skip("memory ends at a multiple of 1 GiB");
+    }
+    let root = tables::new_root();
+    // The second gigabyte of the slot: the first one's directory holds the other windows.
+    let address = VirtAddr((window().0 & !(GIGABYTE - 1)) + GIGABYTE);
+    let slot = tables::slot(root, address, Level::Pdpt, false);
+    let start = end & !(GIGABYTE - 1);
+    mmu().set(slot, mmu().leaf(Level::Pdpt, PhysAddr(start), DATA));
+    tables::load(root, Retain::Drop);
+    let frame = world::frame();
+    if frame.0 >= start {
+        let inside = VirtAddr(address.0 + (frame.0 - start));
+        report.works("a write inside memory", faults::write(inside, 0x77));
+        report.equal("what was written", world::word(frame).load(Ordering::Relaxed), 0x77);
+    }
+    malformed(report, "behind memory", VirtAddr(address.0 + (end - start)));
+}
+
+/// An access that is refused leaves no marks.
+fn no_marks(report: &mut Report) {
+    let address = window();
+    let slot = map(base(), address, world::frame(), DATA - PageFlags::WRITABLE);
+    report.faults("a write", faults::write(address, 1), PAGE_FAULT, PRESENT | WRITE);
+    report.faults("a fetch", faults::execute(address), PAGE_FAULT, PRESENT | FETCH);
+    let marks = PageFlags::ACCESSED | PageFlags::DIRTY;
+    report.equal("marks", flags(slot) & marks, PageFlags::empty());
 }
 
 fn frame_outside(report: &mut Report) {
@@ -152,16 +217,13 @@ fn reserved_range(report: &mut Report) {
     for range in info.reserved_ranges.iter().take(info.reserved_range_count as usize) {
         let middle = range.start + (range.last - range.start) / 2;
         for address in [range.start, range.start + 0x1000, middle & !7, range.last & !7] {
-            for attempt in [
-                faults::read(VirtAddr(address)).map(drop),
-                faults::write(VirtAddr(address), 0),
-                faults::execute(VirtAddr(address)),
+            for (attempt, code) in [
+                (faults::read(VirtAddr(address)).map(drop), 0),
+                (faults::write(VirtAddr(address), 0), WRITE),
+                (faults::execute(VirtAddr(address)), FETCH),
             ] {
-                report.check(
-                    attempt.is_err_and(|fault| fault.vector == PAGE_FAULT),
-                    "an access is a page fault",
-                );
-                report.equal("its address", attempt.err().map(|fault| fault.address), Some(address));
+                let fault = report.faults("an access", attempt, PAGE_FAULT, code);
+                report.equal("its address", fault.map(|fault| fault.address), Some(address));
             }
         }
     }

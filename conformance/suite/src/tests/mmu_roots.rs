@@ -8,14 +8,21 @@ use crate::harness::tables::{self, DATA, fill_root, load, map, marked_frame, new
 use crate::harness::{Report, Test, faults, world};
 use core::sync::atomic::Ordering;
 use pvops_abi::addr::{PhysAddr, VirtAddr};
-use pvops_abi::ops::mmu::{Level, Retain, mmu};
+use pvops_abi::ops::mmu::{Level, PageFlags, Retain, mmu};
 
 pub(super) const TESTS: &[Test] = &[
-    Test { name: "roots.separate", requirement_ids: &[], needs: Ops, run: separate },
+    Test { name: "roots.separate", requirement_ids: &["MMU-001"], needs: Ops, run: separate },
     Test { name: "roots.current", requirement_ids: &[], needs: Ops, run: current },
-    Test { name: "roots.drop", requirement_ids: &[], needs: Ops, run: drop_on_load },
+    Test { name: "roots.drop", requirement_ids: &["MMU-001"], needs: Ops, run: drop_on_load },
     Test { name: "roots.flush_is_local", requirement_ids: &[], needs: Ops, run: flush_elsewhere },
-    Test { name: "roots.released", requirement_ids: &[], needs: Ops, run: released },
+    Test { name: "roots.released", requirement_ids: &["MMU-015"], needs: Ops, run: released },
+    Test { name: "roots.global", requirement_ids: &["MMU-012"], needs: Ops, run: global },
+    Test {
+        name: "roots.common_slots",
+        requirement_ids: &["MMU-018", "MMU-019"],
+        needs: Ops,
+        run: common_slots,
+    },
     Test { name: "roots.many", requirement_ids: &[], needs: Ops, run: many },
     Test { name: "roots.known", requirement_ids: &[], needs: Abi, run: known },
 ];
@@ -98,6 +105,59 @@ fn released(report: &mut Report) {
     report.faults("in the new root", faults::read(address), faults::PAGE_FAULT, 0);
     map(root, address, marked_frame(0x22), DATA);
     reads(report, "in the new root, mapped", address, 0x22);
+}
+
+/// A global page that is flushed in one root is flushed in all.
+fn global(report: &mut Report) {
+    let address = window();
+    let old = marked_frame(0x31);
+    let roots = [(), ()].map(|()| new_root());
+    let slots = roots.map(|root| map(root, address, old, DATA | PageFlags::GLOBAL));
+    for root in roots {
+        load(root, Retain::Keep);
+        reads(report, "the old page", address, 0x31);
+    }
+    let new = mmu().leaf(Level::Pt, marked_frame(0x32), DATA | PageFlags::GLOBAL);
+    slots.into_iter().for_each(|slot| mmu().set(slot, new));
+    mmu().flush_page(address, tables::this_cpu());
+    for root in roots.into_iter().chain(roots) {
+        load(root, Retain::Keep);
+        reads(report, "the new page", address, 0x32);
+    }
+    // Global translations would outlive their roots.
+    mmu().flush_all(tables::this_cpu());
+}
+
+/// In a common slot a change and a flush in one root concern all.
+fn common_slots(report: &mut Report) {
+    let address = tables::common_window();
+    let first = new_root();
+    let slot = map(first, address, marked_frame(0x41), DATA);
+    // The other root has the same entry in that slot.
+    let second = new_root();
+    let top = |root| tables::slot(root, address, Level::Pml4, false);
+    mmu().set(top(second), mmu().read(top(first)));
+    load(first, Retain::Drop);
+    let index = address.table_index(4);
+    let mut declared = [0; 8];
+    declared[index / 64] |= 1 << (index % 64);
+    // No slot but this one is empty of user pages for sure; fifteen more that hold nothing make the promised number.
+    (1..16).for_each(|more| declared[(index + more) / 64] |= 1 << ((index + more) % 64));
+    report.check(mmu().set_common_slots(&declared).is_ok(), "sixteen common slots are supported");
+    for root in [first, second] {
+        load(root, Retain::Keep);
+        reads(report, "before", address, 0x41);
+    }
+    mmu().set(slot, mmu().leaf(Level::Pt, marked_frame(0x42), DATA));
+    mmu().flush_page(address, tables::this_cpu());
+    for root in [second, first, second] {
+        load(root, Retain::Keep);
+        reads(report, "after a flush in one root", address, 0x42);
+    }
+    report.check(mmu().set_common_slots(&[0; 8]).is_ok(), "none are supported too");
+    reads(report, "when the slots are ordinary again", address, 0x42);
+    tables::load_base_root();
+    report.faults("in a root without it", faults::read(address), faults::PAGE_FAULT, 0);
 }
 
 /// More roots than any cache holds.

@@ -12,18 +12,23 @@ use pvops_abi::ops::CpuSet;
 use pvops_abi::ops::mmu::{Entry, Level, PageFlags, mmu};
 
 pub(super) const TESTS: &[Test] = &[
-    Test { name: "mmu.new_entry", requirement_ids: &[], needs: Ops, run: new_entry },
-    Test { name: "mmu.remap", requirement_ids: &[], needs: Ops, run: remap },
-    Test { name: "mmu.unmap", requirement_ids: &[], needs: Ops, run: unmapped },
-    Test { name: "mmu.flush_range", requirement_ids: &[], needs: Ops, run: flush_range },
-    Test { name: "mmu.flush_all", requirement_ids: &[], needs: Ops, run: flush_all },
-    Test { name: "mmu.flush_table", requirement_ids: &[], needs: Ops, run: flush_table },
-    Test { name: "mmu.accessed_dirty", requirement_ids: &[], needs: Ops, run: accessed_dirty },
-    Test { name: "mmu.bits_cleared", requirement_ids: &[], needs: Ops, run: bits_cleared },
-    Test { name: "mmu.exchange", requirement_ids: &[], needs: Ops, run: exchange },
-    Test { name: "mmu.widen", requirement_ids: &[], needs: Ops, run: widen },
-    Test { name: "mmu.large_page", requirement_ids: &[], needs: Ops, run: large_page },
-    Test { name: "mmu.alias", requirement_ids: &[], needs: Ops, run: alias },
+    Test { name: "mmu.new_entry", requirement_ids: &["MMU-007", "MMU-010"], needs: Ops, run: new_entry },
+    Test { name: "mmu.remap", requirement_ids: &["MMU-011"], needs: Ops, run: remap },
+    Test { name: "mmu.unmap", requirement_ids: &["MMU-011"], needs: Ops, run: unmapped },
+    Test { name: "mmu.flush_range", requirement_ids: &["MMU-011"], needs: Ops, run: flush_range },
+    Test { name: "mmu.flush_all", requirement_ids: &["MMU-011"], needs: Ops, run: flush_all },
+    Test { name: "mmu.flush_table", requirement_ids: &["MMU-011"], needs: Ops, run: flush_table },
+    Test { name: "mmu.accessed_dirty", requirement_ids: &["MMU-008"], needs: Ops, run: accessed_dirty },
+    Test { name: "mmu.bits_cleared", requirement_ids: &["MMU-008"], needs: Ops, run: bits_cleared },
+    Test { name: "mmu.exchange", requirement_ids: &["MMU-008"], needs: Ops, run: exchange },
+    Test { name: "mmu.widen", requirement_ids: &["MMU-007"], needs: Ops, run: widen },
+    Test {
+        name: "mmu.large_page",
+        requirement_ids: &["MMU-001", "MMU-008", "MMU-011"],
+        needs: Ops,
+        run: large_page,
+    },
+    Test { name: "mmu.alias", requirement_ids: &["MMU-008"], needs: Ops, run: alias },
 ];
 
 const DIRTY: PageFlags = PageFlags::DIRTY;

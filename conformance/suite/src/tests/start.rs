@@ -3,20 +3,23 @@
 //! Method: checks the boot context in every world, and `StartInfo` field by field under a hypervisor.
 
 use crate::harness::Needs::{Abi, Ops};
+use crate::harness::abi::call;
 use crate::harness::{Report, Test, world};
 use core::sync::atomic::Ordering;
 use pvops_abi::addr::{PAGE_SIZE, PhysAddr};
-use pvops_abi::call::{CALL_STUB_OFFSET, IRET_STUB_OFFSET};
+use pvops_abi::call::{CALL_STUB_OFFSET, Console, IRET_STUB_OFFSET};
+use pvops_abi::error::Error;
 use pvops_abi::layout::start_info::{ExecutionMode, MAX_RESERVED_RANGES, START_INFO_MAGIC};
 use pvops_abi::layout::{MemoryKind, StartInfo};
 use pvops_abi::version::{AbiVersion, CURRENT};
 
 pub(super) const TESTS: &[Test] = &[
-    Test { name: "start.memory_map", requirement_ids: &[], needs: Ops, run: memory_map },
-    Test { name: "start.stack", requirement_ids: &[], needs: Ops, run: stack },
-    Test { name: "start.info", requirement_ids: &["VER-001"], needs: Abi, run: info },
-    Test { name: "start.hypercall_page", requirement_ids: &[], needs: Abi, run: hypercall_page },
-    Test { name: "start.reserved_ranges", requirement_ids: &[], needs: Abi, run: reserved_ranges },
+    Test { name: "start.memory_map", requirement_ids: &["BOOT-003"], needs: Ops, run: memory_map },
+    Test { name: "start.stack", requirement_ids: &["BOOT-006"], needs: Ops, run: stack },
+    Test { name: "start.info", requirement_ids: &["VER-001", "BASE-001"], needs: Abi, run: info },
+    Test { name: "start.hypercall_page", requirement_ids: &["CALL-001"], needs: Abi, run: hypercall_page },
+    Test { name: "start.reserved_ranges", requirement_ids: &["BOOT-009"], needs: Abi, run: reserved_ranges },
+    Test { name: "start.not_memory", requirement_ids: &["GEN-003"], needs: Abi, run: not_memory },
 ];
 
 fn memory_map(report: &mut Report) {
@@ -30,6 +33,8 @@ fn memory_map(report: &mut Report) {
     let in_order = regions.windows(2).all(|pair| pair[0].start.0 + pair[0].bytes <= pair[1].start.0);
     report.check(in_order, "regions are sorted and do not overlap");
     let bytes = |kind| regions.iter().filter(|r| r.kind == kind).map(|r| r.bytes).sum::<u64>();
+    report
+        .check(regions.iter().all(|r| r.kind != MemoryKind::Usable || r.start.0 > 0), "page 0 is not usable");
     report.check(bytes(MemoryKind::Usable) >= 1 << 20, "some memory is free");
     report.check(bytes(MemoryKind::Kernel) > 0, "the kernel's own memory is in the map");
     report.remark(format_args!("{} KiB free", bytes(MemoryKind::Usable) >> 10));
@@ -88,4 +93,19 @@ fn reserved_ranges(report: &mut Report) {
         let page = info.hypercall_page_virt;
         report.check(!(range.start..=range.last).contains(&page), "the hypercall page is outside");
     }
+}
+
+/// What the map does not call the domain's memory is none for calls either.
+fn not_memory(report: &mut Report) {
+    let regions = world::boot().regions();
+    for region in regions.iter().filter(|r| matches!(r.kind, MemoryKind::Reserved | MemoryKind::Device)) {
+        let reply = call(Console::Read.id(), &[region.start.0, 1]);
+        report.refused(
+            format_args!("{:#x}, which is {:?}", region.start.0, region.kind),
+            reply,
+            Error::BadAddress,
+        );
+    }
+    let reply = call(Console::Read.id(), &[world::memory_end() + PAGE_SIZE, 0]);
+    report.refused(format_args!("an empty range behind memory"), reply, Error::BadAddress);
 }

@@ -12,15 +12,25 @@ use pvops_abi::ops;
 pub(super) const TESTS: &[Test] = &[
     Test {
         name: "traps.undefined_instruction",
-        requirement_ids: &[],
+        requirement_ids: &["CPU-004", "CPU-005", "CPU-006"],
         needs: Ops,
         run: undefined_instruction,
     },
-    Test { name: "traps.divide_error", requirement_ids: &[], needs: Ops, run: divide_error },
-    Test { name: "traps.not_canonical", requirement_ids: &[], needs: Ops, run: not_canonical },
-    Test { name: "traps.breakpoint", requirement_ids: &[], needs: Ops, run: breakpoint },
-    Test { name: "traps.software_interrupt", requirement_ids: &[], needs: Abi, run: software_interrupt },
-    Test { name: "traps.flags", requirement_ids: &[], needs: Ops, run: flags },
+    Test {
+        name: "traps.divide_error",
+        requirement_ids: &["CPU-004", "CPU-006"],
+        needs: Ops,
+        run: divide_error,
+    },
+    Test { name: "traps.not_canonical", requirement_ids: &["CPU-006"], needs: Ops, run: not_canonical },
+    Test { name: "traps.breakpoint", requirement_ids: &["CPU-012"], needs: Ops, run: breakpoint },
+    Test {
+        name: "traps.software_interrupt",
+        requirement_ids: &["CPU-012"],
+        needs: Abi,
+        run: software_interrupt,
+    },
+    Test { name: "traps.flags", requirement_ids: &["CPU-004", "CPU-005"], needs: Ops, run: flags },
 ];
 
 fn undefined_instruction(report: &mut Report) {

@@ -25,18 +25,21 @@ pub enum Kernel {
     Demo,
     /// The example `smallest` of the same package.
     SmallestGuest,
+    /// The conformance suite, a guest.
+    ConformanceSuite,
     /// The hypervisor.
     Hypervisor,
 }
 
 impl Kernel {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Demo, Self::SmallestGuest, Self::Hypervisor];
+    pub const ALL: [Self; 4] = [Self::Demo, Self::SmallestGuest, Self::ConformanceSuite, Self::Hypervisor];
 
     fn label(self) -> &'static str {
         match self {
             Self::Demo => "building the demo kernel",
             Self::SmallestGuest => "building the smallest guest",
+            Self::ConformanceSuite => "building the conformance suite",
             Self::Hypervisor => "building the hypervisor",
         }
     }
@@ -46,6 +49,7 @@ impl Kernel {
         match self {
             Self::Demo => &["--package", "guest-demo-kernel", "--release"],
             Self::SmallestGuest => &["--package", "guest-demo-kernel", "--example", "smallest", "--release"],
+            Self::ConformanceSuite => &["--package", "conformance-suite", "--release"],
             Self::Hypervisor => &["--package", "hypervisor", "--profile", "hypervisor"],
         }
     }
@@ -55,6 +59,7 @@ impl Kernel {
         match self {
             Self::Demo => workspace.demo_kernel(),
             Self::SmallestGuest => workspace.smallest_guest(),
+            Self::ConformanceSuite => workspace.conformance_suite(),
             Self::Hypervisor => workspace.hypervisor(),
         }
     }

@@ -46,6 +46,11 @@ impl Workspace {
         self.target.join(KERNEL_TARGET).join("release/examples/smallest")
     }
 
+    /// The conformance suite's ELF.
+    pub fn conformance_suite(&self) -> PathBuf {
+        self.target.join(KERNEL_TARGET).join("release/conformance-suite")
+    }
+
     /// The hypervisor's ELF.
     pub fn hypervisor(&self) -> PathBuf {
         self.target.join(KERNEL_TARGET).join("hypervisor/hypervisor")

@@ -13,7 +13,7 @@ use crate::arch::x86_64::boot::{Machine, domain as placement};
 use crate::arch::x86_64::{console as device, machine};
 use crate::domain::{console, crash};
 use refusal::Refusal;
-use system_image::{Domain, ExitStatus, SystemImage};
+use system_image::{CrashPolicy, Domain, ExitStatus, SystemImage};
 
 /// From a machine that is set up to the guest.
 pub fn start(mut machine: Machine) -> ! {
@@ -53,6 +53,9 @@ pub fn start(mut machine: Machine) -> ! {
 fn place(machine: &mut Machine, domain: &Domain<'_>) -> Result<u32, Refusal> {
     let kernel = elf::Kernel::parse(domain.image)?;
     let [vcpu] = domain.vcpus() else { return Err(Refusal::TooManyVcpus) };
+    if matches!(domain.crash_policy, CrashPolicy::Restart { .. }) {
+        return Err(Refusal::NoRestart);
+    }
     if vcpu.cpu as usize >= machine.cpu_count() {
         return Err(Refusal::NoSuchCpu);
     }
@@ -66,7 +69,14 @@ fn place(machine: &mut Machine, domain: &Domain<'_>) -> Result<u32, Refusal> {
     let mut name = [0; crate::domain::NAME_BYTES];
     let length = domain.name.len().min(name.len());
     name[..length].copy_from_slice(&domain.name.as_bytes()[..length]);
-    let placed = placement::Placed { number: 0, name, cpu: vcpu.cpu, priority: vcpu.priority, start };
+    let placed = placement::Placed {
+        number: 0,
+        name,
+        has_console: domain.has_console,
+        cpu: vcpu.cpu,
+        priority: vcpu.priority,
+        start,
+    };
     machine.install_domain(memory, placed)?;
     Ok(vcpu.cpu)
 }

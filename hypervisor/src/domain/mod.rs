@@ -29,6 +29,8 @@ pub struct Domain {
     pub number: u16,
     /// Its name.
     pub name: [u8; NAME_BYTES],
+    /// Whether the machine's console is its; if not, what it writes goes nowhere and nothing arrives.
+    pub has_console: bool,
     /// Its memory.
     pub memory: GuestMemory,
     /// Its cached translations. The lock also keeps a fill from installing what a flush is removing.

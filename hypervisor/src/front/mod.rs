@@ -95,8 +95,8 @@ pub fn exception(frame: &mut Frame) {
 
 /// A byte arrived on the machine's console.
 pub fn console_input(byte: u8) {
-    console::receive(byte);
-    if let Some(domain) = running_domain() {
+    if let Some(domain) = running_domain().filter(|domain| domain.has_console) {
+        console::receive(byte);
         events::raise_console(domain);
     }
 }

@@ -29,7 +29,7 @@ pub fn running_domain() -> Option<&'static Domain> {
     (cpu().vcpu.get() != NO_VCPU).then(domain)
 }
 
-/// The running domain's memory: guest-physical 0..`bytes`, contiguous in the host from `host`.
+/// The running domain's memory: guest-physical 4096..`bytes`, contiguous in the host from `host`.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestMemory {
     bytes: u64,
@@ -77,10 +77,15 @@ impl GuestMemory {
         self.bytes
     }
 
+    /// Whether the range is in memory. Page 0 is not: the memory map reserves it, so that a null address is wrong
+    /// everywhere.
+    fn holds(&self, address: u64, bytes: u64) -> bool {
+        (address >= 4096 || bytes == 0) && address.checked_add(bytes).is_some_and(|end| end <= self.bytes)
+    }
+
     /// Where the window shows `bytes` from `address`, if they are in memory and `address` has the alignment.
     fn at(&self, address: u64, bytes: u64, alignment: u64) -> Result<u64, Error> {
-        let fits = address.checked_add(bytes).is_some_and(|end| end <= self.bytes);
-        if fits && address & (alignment - 1) == 0 {
+        if self.holds(address, bytes) && address & (alignment - 1) == 0 {
             Ok(DOMAIN_MEMORY + address)
         } else {
             Err(Error::BadAddress)
@@ -143,7 +148,7 @@ impl GuestTables for GuestMemory {
 
     fn to_host(&self, address: u64, bytes: u64) -> Option<u64> {
         let host = self.host.checked_add(address)?;
-        let fits = address.checked_add(bytes)? <= self.bytes && bytes <= self.largest_page;
+        let fits = self.holds(address, bytes) && bytes <= self.largest_page;
         (fits && host & (bytes - 1) == 0).then_some(host)
     }
 }

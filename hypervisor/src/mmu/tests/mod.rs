@@ -54,7 +54,7 @@ impl Machine {
 
     /// A machine on which large pages stay large, with a generous pool.
     fn usual() -> Self {
-        Self::new(4 * GIB, 8 * GIB, 256)
+        Self::new(4 * GIB, 8 * GIB, if cfg!(miri) { 32 } else { 256 })
     }
 
     /// The guest root that is loaded.

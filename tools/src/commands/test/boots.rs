@@ -1,4 +1,4 @@
-//! Guests that must work: the demo in all worlds, power-off, the smallest guest.
+//! Guests that must work: the demo in all worlds, power-off, the smallest guest, the conformance suite.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::boot::World;
 use crate::commands::demo;
 use crate::disk_image::{Contents, End};
 use crate::failure::Failure;
-use crate::machine::{Firmware, Machine};
+use crate::machine::{DEBUG_EXIT_PORT, Firmware, Machine};
 use crate::manifest::Manifest;
 use crate::outcome::Outcome;
 use crate::results;
@@ -45,7 +45,38 @@ pub fn cases() -> Vec<Case> {
             proofs(context, world, ring, limit)
         }));
     }
+    cases.push(Case::boot("demo: on the second CPU of two", on_second_cpu));
+    for (world, firmware, cpus) in [
+        (World::Native, Firmware::Bios, 1),
+        (World::Native, Firmware::Uefi, 1),
+        (World::Hypervisor, Firmware::Bios, 1),
+        (World::Hypervisor, Firmware::Uefi, 2),
+    ] {
+        let name = format!("conformance suite: {}", demo::title(world, firmware, cpus));
+        cases.push(Case::boot(name, move |context, limit| {
+            conformance(context, world, &Machine { firmware, cpus, ..Machine::default() }, limit)
+        }));
+    }
     cases
+}
+
+/// The suite's own summary and its status.
+fn conformance(context: &Context, world: World, machine: &Machine, limit: Duration) -> Result<(), Failure> {
+    let kernels = context.kernels()?;
+    let contents = world.contents(&kernels.conformance, &kernels.hypervisor, "")?;
+    let ended = context.start(&contents, machine, limit)?.finish()?;
+    expect_status(&ended, 0)?;
+    expect_text(&ended, " passed, 0 failed, 0 errors")
+}
+
+/// A domain need not run on the CPU that booted.
+fn on_second_cpu(context: &Context, limit: Duration) -> Result<(), Failure> {
+    let kernels = context.kernels()?;
+    let mut manifest = Manifest::for_guest(kernels.demo.clone(), demo::CMDLINE);
+    manifest.domains[0].vcpus[0].cpu = 1;
+    let contents = Contents::hypervisor(kernels.hypervisor.clone(), manifest.compile(Some(DEBUG_EXIT_PORT))?);
+    let ended = context.start(&contents, &Machine { cpus: 2, ..Machine::default() }, limit)?.finish()?;
+    verdict(&ended)
 }
 
 fn demo_command(context: &Context, limit: Duration) -> Result<(), Failure> {

@@ -66,6 +66,8 @@ pub struct Kernels {
     pub demo: ElfFile,
     /// The smallest guest.
     pub smallest: ElfFile,
+    /// The conformance suite.
+    pub conformance: ElfFile,
     /// The hypervisor.
     pub hypervisor: ElfFile,
 }
@@ -88,6 +90,7 @@ impl Context {
         Ok(Kernels {
             demo: build(Kernel::Demo)?,
             smallest: build(Kernel::SmallestGuest)?,
+            conformance: build(Kernel::ConformanceSuite)?,
             hypervisor: build(Kernel::Hypervisor)?,
         })
     }

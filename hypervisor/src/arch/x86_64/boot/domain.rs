@@ -47,6 +47,8 @@ pub struct Placed {
     pub number: u16,
     /// Name, padded with zeros.
     pub name: [u8; NAME_BYTES],
+    /// Whether the machine's console is its.
+    pub has_console: bool,
     /// CPU that runs it.
     pub cpu: u32,
     /// Priority there.
@@ -138,6 +140,7 @@ impl Place {
         let domain = Domain {
             number: placed.number,
             name: placed.name,
+            has_console: placed.has_console,
             memory,
             mmu: Mutex::new(Shadow::new(tables, pool)),
             ports: Cell::new(None),

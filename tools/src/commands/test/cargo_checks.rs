@@ -30,7 +30,7 @@ pub fn cases() -> Vec<Case> {
                 "--quiet",
                 "--workspace",
                 "--lib",
-                "--bins",
+                "--bin=pv",
                 "--tests",
                 "--",
                 "-D",

@@ -91,14 +91,12 @@ const fn large_reserved(level: u8) -> u64 {
 /// # Errors
 /// The error code, as hardware would push it.
 pub fn walk(memory: &impl GuestTables, root: u64, address: u64, access: Access) -> Result<Translation, u64> {
-    if !is_guest_address(address) {
-        return Err(access.error_code(0));
-    }
     // An entry may change under the walk; then it starts again, as hardware does. A guest that keeps changing it
     // from another vCPU only delays itself: after a few rounds the fault is simply taken once more.
     for _ in 0..4 {
-        if let Some(result) = walk_once(memory, root, address, access) {
-            return result;
+        let path = look(memory, root, address, access)?;
+        if path.mark(memory, access) {
+            return Ok(path.translation);
         }
     }
     Ok(Translation::NONE)
@@ -118,14 +116,35 @@ impl Translation {
     };
 }
 
-/// `None`: an entry changed meanwhile.
-fn walk_once(
-    memory: &impl GuestTables,
-    root: u64,
-    address: u64,
-    access: Access,
-) -> Option<Result<Translation, u64>> {
-    let fault = |cause| Some(Err(access.error_code(cause)));
+/// What a walk passed on its way.
+pub struct Path {
+    /// What it found.
+    pub translation: Translation,
+    /// Places and entries by level, from the leaf's to the root's.
+    entries: [(u64, u64); 4],
+}
+
+impl Path {
+    /// Sets the accessed bits, and the dirty bit for a write. False: an entry changed meanwhile.
+    fn mark(&self, memory: &impl GuestTables, access: Access) -> bool {
+        let leaf = self.translation.level;
+        (leaf..=4).rev().all(|level| {
+            let (place, entry) = self.entries[usize::from(level) - 1];
+            let wanted = if level == leaf && access.write { ACCESSED | DIRTY } else { ACCESSED };
+            entry & wanted == wanted || memory.set_bits(place, entry, wanted)
+        })
+    }
+}
+
+/// A walk that leaves no marks, for an access that is not going to be made.
+///
+/// # Errors
+/// As [`walk`].
+pub fn look(memory: &impl GuestTables, root: u64, address: u64, access: Access) -> Result<Path, u64> {
+    let fault = |cause| Err(access.error_code(cause));
+    if !is_guest_address(address) {
+        return fault(0);
+    }
     let mut entries = [(0u64, 0u64); 4];
     let mut table = root & FRAME;
     let (mut writable, mut user, mut no_execute) = (true, true, false);
@@ -162,17 +181,7 @@ fn walk_once(
     if refused {
         return fault(error::PRESENT);
     }
-    for at in (level..=4).rev() {
-        let (place, entry) = entries[usize::from(at) - 1];
-        let mut wanted = ACCESSED;
-        if at == level && access.write {
-            wanted |= DIRTY;
-        }
-        if entry & wanted != wanted && !memory.set_bits(place, entry, wanted) {
-            return None;
-        }
-    }
-    Some(Ok(Translation {
+    let translation = Translation {
         page,
         level,
         writable,
@@ -181,5 +190,6 @@ fn walk_once(
         dirty: access.write || leaf & DIRTY != 0,
         global: leaf & GLOBAL != 0,
         uncached: leaf & CACHE_DISABLE != 0,
-    }))
+    };
+    Ok(Path { translation, entries })
 }

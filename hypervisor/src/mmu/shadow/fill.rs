@@ -2,7 +2,7 @@
 
 use super::super::bits::{ACCESSED, DIRTY, FRAME, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use super::super::memory::{GuestTables, ShadowTables, Table};
-use super::super::walk::{Access, Translation, error, walk};
+use super::super::walk::{Access, Translation, error, look, walk};
 use super::super::{index, span};
 use super::{COMMON, CachedRoot, Failure, MOST_TABLES_AT_ONCE, OWN, PIECES, Shadow, TABLE_BITS};
 
@@ -24,13 +24,16 @@ impl<T: ShadowTables> Shadow<T> {
         address: u64,
         access: Access,
     ) -> Result<(), Failure> {
-        let translation =
-            walk(memory, self.roots[number].guest_root, address, access).map_err(Failure::Fault)?;
+        let guest_root = self.roots[number].guest_root;
+        if access.user && self.is_common(index(address, 4)) {
+            // Kernel memory by declaration, whatever the entries say; the refused access leaves no marks.
+            let refused =
+                look(memory, guest_root, address, access).map(|_| access.error_code(error::PRESENT));
+            return Err(Failure::Fault(refused.unwrap_or_else(|code| code)));
+        }
+        let translation = walk(memory, guest_root, address, access).map_err(Failure::Fault)?;
         if translation.level == 0 {
             return Ok(());
-        }
-        if access.user && self.is_common(index(address, 4)) {
-            return Err(Failure::Fault(access.error_code(error::PRESENT)));
         }
         self.reserve(MOST_TABLES_AT_ONCE)?;
         self.load(memory, number, address, access.user, translation)

@@ -2,7 +2,7 @@
 
 use super::guest::TABLE;
 use super::*;
-use crate::mmu::bits::{NO_EXECUTE, PRESENT, USER, WRITABLE};
+use crate::mmu::bits::{ACCESSED, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use crate::mmu::{HYPERVISOR_LAST, index};
 
 /// A bitmap of PML4 slots, as MMU.set_common_slots takes it.
@@ -147,6 +147,9 @@ fn user_mode_never_reaches_a_common_slot() {
     }
     let code = error::PRESENT | error::USER;
     assert_eq!(machine.access(KERNEL_ADDRESS, USER_READ), Err(code));
+    assert_eq!(machine.access(KERNEL_ADDRESS + 4 * MIB, USER_READ), Err(error::USER), "absent");
+    let marks = machine.guest.entry(first, KERNEL_ADDRESS, 2) & ACCESSED;
+    assert_eq!(marks, 0, "an access that is not made leaves no mark");
     machine.access(KERNEL_ADDRESS, Access::KERNEL_READ).unwrap();
     assert!(!machine.is_cached(KERNEL_ADDRESS, USER_READ));
     assert_eq!(machine.access(KERNEL_ADDRESS, KERNEL_FETCH), Err(error::PRESENT | error::FETCH));

@@ -125,3 +125,60 @@ pub fn notify(domain: &Domain, port: u32, vcpu: u32) {
         apic::send(crate::arch::x86_64::machine::apic_id(target.cpu), apic::vector::KICK.into());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pvops_abi::layout::MAX_PORTS;
+
+    const fn binding(kind: PortKind, vcpu: u32) -> Binding {
+        Binding { kind, vcpu }
+    }
+
+    #[test]
+    fn a_vcpu_has_one_timer_and_a_domain_one_console() {
+        let mut bindings = Bindings::new();
+        assert!(bindings.is_empty());
+        let timer = bindings.bind(binding(PortKind::Timer, 0)).unwrap();
+        assert_eq!(bindings.bind(binding(PortKind::Timer, 0)), Err(Error::WrongState));
+        assert!(bindings.bind(binding(PortKind::Timer, 1)).is_ok());
+        assert!(bindings.bind(binding(PortKind::Console, 1)).is_ok());
+        assert_eq!(bindings.bind(binding(PortKind::Console, 0)), Err(Error::WrongState));
+        bindings.unbind(timer.into()).unwrap();
+        assert_eq!(bindings.bind(binding(PortKind::Timer, 0)), Ok(timer), "the port is free again");
+        assert!(!bindings.is_empty());
+    }
+
+    #[test]
+    fn ports_run_out_and_port_0_is_never_given() {
+        let mut bindings = Bindings::new();
+        for expected in 1..MAX_BOUND_PORTS as u32 {
+            assert_eq!(bindings.bind(binding(PortKind::Ipi, 0)), Ok(expected));
+        }
+        assert_eq!(bindings.bind(binding(PortKind::Ipi, 0)), Err(Error::NoResources));
+    }
+
+    #[test]
+    fn numbers_that_no_port_has_and_ports_not_bound_are_told_apart() {
+        let mut bindings = Bindings::new();
+        let port = bindings.bind(binding(PortKind::Ipi, 2)).unwrap();
+        assert_eq!(bindings.get(port.into()), Ok(binding(PortKind::Ipi, 2)));
+        for number in [0, MAX_PORTS as u64, 1 << 32 | u64::from(port), u64::MAX] {
+            assert_eq!(bindings.get(number), Err(Error::InvalidArgument));
+            assert_eq!(bindings.unbind(number), Err(Error::InvalidArgument));
+        }
+        for number in [2, MAX_BOUND_PORTS as u64, MAX_PORTS as u64 - 1] {
+            assert_eq!(bindings.get(number), Err(Error::WrongState));
+            assert_eq!(bindings.unbind(number), Err(Error::WrongState));
+        }
+    }
+
+    #[test]
+    fn a_source_finds_its_own_port() {
+        let mut bindings = Bindings::new();
+        bindings.bind(binding(PortKind::Timer, 0)).unwrap();
+        let console = bindings.bind(binding(PortKind::Console, 3)).unwrap();
+        assert_eq!(bindings.find(|binding| binding.kind == PortKind::Console), Some((console, 3)));
+        assert_eq!(bindings.find(|binding| binding.kind == PortKind::Doorbell), None);
+    }
+}

@@ -242,3 +242,36 @@ pub fn iret(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
         area.set_events_enabled(from.rflags & INTERRUPT_FLAG != 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// IOPL, NT, VM, VIF and VIP: never a guest's (Intel SDM volume 1, 3.4.3).
+    const FORBIDDEN: u64 = 3 << 12 | 1 << 14 | 1 << 17 | 1 << 19 | 1 << 20;
+
+    #[test]
+    fn guests_cannot_set_flags_that_are_not_theirs() {
+        assert_eq!(GUEST_FLAGS & FORBIDDEN, 0);
+        assert_eq!(GUEST_FLAGS & INTERRUPT_FLAG, 0, "the true one is always set");
+        assert_eq!(GUEST_FLAGS & !0x3f_ffff, 0, "no reserved bit");
+    }
+
+    #[test]
+    fn the_interrupt_flag_that_guests_see_is_the_virtual_one() {
+        for flags in [0, INTERRUPT_FLAG, u64::MAX] {
+            assert_eq!(virtual_flags(flags, true) & INTERRUPT_FLAG, INTERRUPT_FLAG);
+            assert_eq!(virtual_flags(flags, false) & INTERRUPT_FLAG, 0);
+            assert_eq!(virtual_flags(flags, true) & FORBIDDEN, 0);
+        }
+    }
+
+    #[test]
+    fn handlers_start_with_clean_flags_at_an_entry_that_sysret_can_reach() {
+        let mut frame = Frame { rflags: u64::MAX, rip: 5, rcx: 6, r11: 7, ..Frame::default() };
+        start_at(&mut frame, 0x40_0000);
+        assert_eq!((frame.rip, frame.rcx), (0x40_0000, 0x40_0000));
+        assert_eq!((frame.rflags, frame.r11), (0x202, 0x202));
+        assert_eq!((frame.cs & 3, frame.ss & 3), (3, 3));
+    }
+}

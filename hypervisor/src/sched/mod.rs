@@ -126,4 +126,30 @@ mod tests {
         policy.remove(id(3));
         assert_eq!(policy.next(), None);
     }
+
+    #[test]
+    fn yielding_gives_way_to_equals_only() {
+        let mut policy = FixedPriority::new();
+        policy.make_ready(id(0), 9);
+        policy.make_ready(id(1), 5);
+        policy.yield_to_others(id(0));
+        assert_eq!(policy.next(), Some(id(0)));
+        policy.yield_to_others(id(7));
+        assert_eq!(policy.next(), Some(id(0)), "who is not ready has nothing to yield");
+    }
+
+    #[test]
+    fn a_full_cpu_holds_as_many_as_can_be_placed_on_it_and_is_usable_again() {
+        let mut policy = FixedPriority::new();
+        for number in 0..=MAX_READY as u16 {
+            policy.make_ready(id(number), 3);
+        }
+        for number in 0..MAX_READY as u16 {
+            assert_eq!(policy.next(), Some(id(number)));
+            policy.remove(id(number));
+        }
+        assert_eq!(policy.next(), None);
+        policy.make_ready(id(5), 0);
+        assert_eq!(policy.next(), Some(id(5)));
+    }
 }

@@ -53,6 +53,23 @@ pub fn ticks_at(ns: u64) -> u64 {
         .saturating_add(scale(ns, TICKS_PER_NS.load(Ordering::Relaxed)).saturating_add(2))
 }
 
+/// `value * factor / 2^32`, at most `u64::MAX`: a guest's deadline may be as late as it likes, and must not wrap to
+/// one that is always over.
 fn scale(value: u64, factor: u64) -> u64 {
-    ((u128::from(value) * u128::from(factor)) >> 32) as u64
+    u64::try_from((u128::from(value) * u128::from(factor)) >> 32).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scale;
+
+    #[test]
+    fn scaling_keeps_the_order_of_values_to_the_last() {
+        const THREE: u64 = 3 << 32;
+        assert_eq!(scale(5, THREE), 15);
+        assert_eq!(scale(1 << 40, 1 << 31), 1 << 39);
+        for late in [u64::MAX / 3 + 1, u64::MAX - 1, u64::MAX] {
+            assert_eq!(scale(late, THREE), u64::MAX);
+        }
+    }
 }

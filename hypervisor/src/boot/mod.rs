@@ -34,8 +34,9 @@ pub fn start(mut machine: Machine) -> ! {
         refuse_image("this version runs exactly one domain");
     };
     console::print("pvops: hypervisor, ");
-    console::print_decimal(machine.start_other_cpus() as u64);
-    console::print(" CPUs, system '");
+    let cpus = machine.start_other_cpus();
+    console::print_decimal(cpus as u64);
+    console::print(if cpus == 1 { " CPU, system '" } else { " CPUs, system '" });
     console::print(image.name());
     console::print("', domain '");
     console::print(domain.name);

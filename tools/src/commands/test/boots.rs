@@ -65,6 +65,10 @@ fn conformance(context: &Context, world: World, machine: &Machine, limit: Durati
     let kernels = context.kernels()?;
     let contents = world.contents(&kernels.conformance, &kernels.hypervisor, "")?;
     let ended = context.start(&contents, machine, limit)?.finish()?;
+    // The tests that failed stand anywhere in the output, not at its end.
+    let is_bad = |line: &&str| line.contains(" fail ") || line.contains(" error ");
+    let bad: Vec<&str> = ended.console.lines().filter(is_bad).collect();
+    ensure(bad.is_empty(), format_args!("{}", bad.join("\n")))?;
     expect_status(&ended, 0)?;
     expect_text(&ended, " passed, 0 failed, 0 errors")
 }

@@ -174,7 +174,7 @@ fn the_hypercall_page_is_code_with_two_stubs() {
 fn the_physical_map_shows_all_memory_and_no_more() {
     let domain = good("");
     let map = field!(domain, word, physical_map);
-    for phys in (0..10 << 20).step_by(PAGE) {
+    for phys in (0..10 << 20).step_by(if cfg!(miri) { 101 * PAGE } else { PAGE }) {
         assert_eq!(domain.access(map + phys, Access::KERNEL_WRITE), Some(phys));
         assert_eq!(domain.rights(map + phys), "rw-");
     }
@@ -237,6 +237,7 @@ fn the_memory_map_is_sorted_without_gaps_and_covers_all_memory() {
     assert_eq!(kind_of(stack), MemoryKind::BootReclaimable as u64);
     // What is called usable is not in use: not one byte of it was written.
     for (_, range) in kinds.iter().filter(|(kind, _)| *kind == MemoryKind::Usable as u64) {
-        assert!(domain.bytes(range.start, range.end - range.start).iter().all(|byte| *byte == 0));
+        let bytes = range.end - range.start;
+        assert!(domain.bytes(range.start, bytes) == vec![0; bytes as usize]);
     }
 }

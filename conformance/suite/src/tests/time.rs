@@ -66,14 +66,18 @@ fn monotonic(report: &mut Report) {
 fn counter(report: &mut Report) {
     // SAFETY: every backend allows RDTSC.
     let ticks = || unsafe { core::arch::x86_64::_rdtsc() };
-    let (ticks_before, before) = (ticks(), now_ns());
-    while now_ns() < before + 20 * MILLISECOND {
-        core::hint::spin_loop();
-    }
-    let (passed, elapsed) = (now_ns() - before, ticks() - ticks_before);
-    let wanted = u128::from(counter_hz()) * u128::from(passed) / u128::from(SECOND);
-    let difference = wanted.abs_diff(elapsed.into());
-    report.check(difference * 100 < wanted, "the counter's frequency, within one in a hundred");
+    // The machine may be interrupted between the two readings of a pair (it may be a virtual one): the best of a few
+    // attempts counts.
+    let is_right = (0..8).any(|_| {
+        let (ticks_before, before) = (ticks(), now_ns());
+        while now_ns() < before + 20 * MILLISECOND {
+            core::hint::spin_loop();
+        }
+        let (passed, elapsed) = (now_ns() - before, ticks() - ticks_before);
+        let wanted = u128::from(counter_hz()) * u128::from(passed) / u128::from(SECOND);
+        wanted.abs_diff(elapsed.into()) * 100 < wanted
+    });
+    report.check(is_right, "the counter's frequency, within one in a hundred");
     report.remark(format_args!("{} MHz", counter_hz() / 1_000_000));
 }
 

@@ -11,6 +11,7 @@ mod tests;
 
 use crate::arch::x86_64::boot::{Machine, domain as placement};
 use crate::arch::x86_64::{console as device, machine};
+use crate::domain::registry::MAX_DOMAINS;
 use crate::domain::{console, crash};
 use refusal::Refusal;
 use system_image::{CrashPolicy, Domain, ExitStatus, SystemImage};
@@ -29,29 +30,26 @@ pub fn start(mut machine: Machine) -> ! {
     if let Some(port) = image.debug_exit_port() {
         machine::set_debug_exit_port(port);
     }
-    let mut domains = image.domains();
-    let (Some(domain), None) = (domains.next(), domains.next()) else {
-        refuse_image("this version runs exactly one domain");
-    };
+    if image.domains().count() > MAX_DOMAINS {
+        refuse_image("more domains than this version runs (8)");
+    }
     console::print("pvops: hypervisor, ");
     let cpus = machine.start_other_cpus();
     console::print_decimal(cpus as u64);
     console::print(if cpus == 1 { " CPU, system '" } else { " CPUs, system '" });
     console::print(image.name());
-    console::print("', domain '");
-    console::print(domain.name);
     console::print("'\n");
-    match place(&mut machine, &domain) {
-        Ok(cpu) => {
-            device::enable_receive_interrupt();
-            machine.run(cpu)
+    for (number, domain) in (0..).zip(image.domains()) {
+        if let Err(refusal) = place(&mut machine, number, &domain) {
+            refuse_domain(&domain, refusal);
         }
-        Err(refusal) => refuse_domain(&domain, refusal),
     }
+    device::enable_receive_interrupt();
+    machine.run()
 }
 
-/// Checks the guest, gives it memory, builds it. Returns the CPU it is placed on.
-fn place(machine: &mut Machine, domain: &Domain<'_>) -> Result<u32, Refusal> {
+/// Checks the guest, gives it memory, builds it.
+fn place(machine: &mut Machine, number: u16, domain: &Domain<'_>) -> Result<(), Refusal> {
     let kernel = elf::Kernel::parse(domain.image)?;
     let [vcpu] = domain.vcpus() else { return Err(Refusal::TooManyVcpus) };
     if matches!(domain.crash_policy, CrashPolicy::Restart { .. }) {
@@ -71,15 +69,15 @@ fn place(machine: &mut Machine, domain: &Domain<'_>) -> Result<u32, Refusal> {
     let length = domain.name.len().min(name.len());
     name[..length].copy_from_slice(&domain.name.as_bytes()[..length]);
     let placed = placement::Placed {
-        number: 0,
+        number,
         name,
+        crash_ends_system: domain.crash_policy == CrashPolicy::HaltSystem,
         has_console: domain.has_console,
         cpu: vcpu.cpu,
         priority: vcpu.priority,
         start,
     };
-    machine.install_domain(memory, placed)?;
-    Ok(vcpu.cpu)
+    machine.install_domain(memory, placed)
 }
 
 fn refuse_image(reason: &str) -> ! {

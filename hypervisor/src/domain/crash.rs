@@ -20,7 +20,7 @@ pub fn print_name(name: &[u8; NAME_BYTES]) {
 /// Ends the domain whose vCPU has the registers `frame`, because of `cause`.
 pub fn crash(domain: &Domain, frame: &Frame, cause: &str, address: u64) -> ! {
     let vcpu = domain.current_vcpu();
-    print("\n");
+    super::console::start_line();
     print_name(&domain.name);
     print("crashed: ");
     print(cause);

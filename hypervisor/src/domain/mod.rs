@@ -6,6 +6,8 @@
 pub mod console;
 pub mod crash;
 pub mod events;
+pub mod registry;
+pub mod turn;
 pub mod vcpu;
 
 use crate::arch::x86_64::guest::{GuestMemory, Ports};
@@ -31,6 +33,8 @@ pub struct Domain {
     pub name: [u8; NAME_BYTES],
     /// Whether the machine's console is its; if not, what it writes goes nowhere and nothing arrives.
     pub has_console: bool,
+    /// What happens when it crashes: the whole system ends with it.
+    pub crash_ends_system: bool,
     /// Its memory.
     pub memory: GuestMemory,
     /// Its cached translations. The lock also keeps a fill from installing what a flush is removing.
@@ -58,8 +62,10 @@ impl Domain {
         VcpuId { domain: self.number, vcpu: vcpu.number as u16 }
     }
 
-    /// Ends the domain. With the last domain the machine ends.
+    /// Ends the domain; this CPU goes on with others. With the last domain the machine ends. No lock may be held.
     pub fn stop(&self, status: ExitStatus) -> ! {
-        crate::arch::x86_64::machine::power_off(status)
+        let ends_system = self.crash_ends_system && status == ExitStatus::DOMAIN_CRASHED;
+        registry::stop(self.vcpu_id(self.current_vcpu()), status, ends_system);
+        crate::arch::x86_64::switch::abandon()
     }
 }

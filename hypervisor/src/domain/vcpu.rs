@@ -1,6 +1,9 @@
 //! A vCPU: what the guest registered, and what the hypervisor keeps for it.
 
+use super::{Domain, registry};
 use crate::arch::x86_64::guest::Area;
+use crate::arch::x86_64::switch::Saved;
+use crate::arch::x86_64::{Frame, paging};
 use crate::mmu::shadow::LoadedRoot;
 use core::cell::Cell;
 
@@ -40,22 +43,24 @@ pub struct Vcpu {
     pub double_fault_stack: Cell<u64>,
     /// It sleeps until an event is pending.
     pub blocked: Cell<bool>,
-    /// Clock value at which its timer port becomes pending; `u64::MAX`: none.
-    pub deadline_ns: Cell<u64>,
+    /// Guest-physical address of the root it starts with.
+    pub first_root: u64,
+    /// Its registers while another vCPU runs on its CPU.
+    pub saved: Saved,
     /// Translations loaded at faults that the guest did not see.
     pub hidden_faults: Cell<u64>,
 }
 
 impl Vcpu {
-    /// A vCPU that has registered nothing, in kernel mode.
+    /// A vCPU that has registered nothing and starts in kernel mode at `frame`.
     #[must_use]
-    pub fn new(number: u32, cpu: u32, priority: u8, root: LoadedRoot) -> Self {
+    pub fn new(number: u32, cpu: u32, priority: u8, first_root: u64, frame: Frame) -> Self {
         Self {
             number,
             cpu,
             priority,
             mode: Cell::new(Mode::Kernel),
-            root: Cell::new(root),
+            root: Cell::new(LoadedRoot { number: 0, kernel: 0, user: 0 }),
             area: Cell::new(None),
             trap_table: Cell::new(0),
             trap_count: Cell::new(0),
@@ -63,9 +68,25 @@ impl Vcpu {
             system_call_entry: Cell::new(0),
             double_fault_stack: Cell::new(0),
             blocked: Cell::new(false),
-            deadline_ns: Cell::new(u64::MAX),
+            first_root,
+            saved: Saved::new(frame),
             hidden_faults: Cell::new(0),
         }
+    }
+
+    /// Loads the root it starts with, when it is current for the first time.
+    pub fn load_first_root(&self, domain: &Domain) {
+        // The pool of a new domain holds more than one root.
+        if let Ok(loaded) = domain.mmu.lock().load_root(self.first_root, self.number, true) {
+            self.set_root(domain, loaded);
+        }
+    }
+
+    /// Makes `loaded` this vCPU's root, at once: a batch may release or evict the old one before it ends.
+    pub fn set_root(&self, domain: &Domain, loaded: LoadedRoot) {
+        self.root.set(loaded);
+        registry::entry(domain.vcpu_id(self)).set_root(loaded.kernel);
+        paging::load_view(loaded.kernel);
     }
 
     /// Whether an event may be delivered now: always in user mode, by the guest's flag in kernel mode.

@@ -6,13 +6,12 @@
 use super::decode::{Arguments, Function, arguments, extension_version, function};
 use super::frames;
 use crate::arch::x86_64::guest::{Area, Ports};
-use crate::arch::x86_64::{Frame, apic, console as device, cpu, paging, time};
+use crate::arch::x86_64::{Frame, cpu, time};
 use crate::domain::events::{self, Binding};
 use crate::domain::vcpu::Vcpu;
-use crate::domain::{Domain, console, crash};
+use crate::domain::{Domain, console, crash, registry, turn};
 use crate::mmu::is_reserved;
 use crate::mmu::shadow::Failure;
-use crate::sched::Policy;
 use core::mem::offset_of;
 use pvops_abi::call::{self, SegmentBase};
 use pvops_abi::error::Error;
@@ -96,7 +95,7 @@ fn run_one(domain: &Domain, vcpu: &Vcpu, function: Function, arguments: Argument
         Function::Console(Console::Write) => write_console(domain, first, second),
         Function::Console(Console::Read) => read_console(domain, first, second),
         Function::Sched(Sched::Yield) => {
-            cpu().ready.borrow_mut().yield_to_others(domain.vcpu_id(vcpu));
+            turn::yield_now();
             Ok(0)
         }
         Function::Sched(Sched::Block) => block(vcpu),
@@ -351,9 +350,7 @@ fn load_root(domain: &Domain, vcpu: &Vcpu, root: u64, flags: u64, user_root: u64
     domain.memory.check(root, 4096, 4096)?;
     let keep = flags.contains(LoadRootFlags::KEEP);
     let loaded = domain.mmu.lock().load_root(root, vcpu.number, keep).map_err(exhausted)?;
-    vcpu.root.set(loaded);
-    // At once, not on leaving: a batch may release or evict the old root before that.
-    paging::load_view(loaded.kernel);
+    vcpu.set_root(domain, loaded);
     Ok(0)
 }
 
@@ -393,13 +390,14 @@ fn set_common_slots(domain: &Domain, address: u64) -> Result<u64, Error> {
 // --- TIME --------------------------------------------------------------------------------------------------
 
 fn set_deadline(domain: &Domain, vcpu: &Vcpu, deadline_ns: u64) -> u64 {
+    let entry = registry::entry(domain.vcpu_id(vcpu));
     if deadline_ns <= time::now_ns() {
-        vcpu.deadline_ns.set(u64::MAX);
+        entry.set_deadline_ns(registry::NEVER);
         events::raise_timer(domain, vcpu.number);
     } else {
-        vcpu.deadline_ns.set(deadline_ns);
+        entry.set_deadline_ns(deadline_ns);
     }
-    apic::arm_timer(vcpu.deadline_ns.get());
+    turn::arm_timer();
     0
 }
 
@@ -411,7 +409,7 @@ fn write_console(domain: &Domain, address: u64, bytes: u64) -> Result<u64, Error
     for offset in 0..bytes {
         let byte = domain.memory.load::<u8>(address + offset)?;
         if domain.has_console {
-            device::put(byte);
+            console::put(domain, byte);
         }
     }
     Ok(bytes)
@@ -421,7 +419,7 @@ fn read_console(domain: &Domain, address: u64, room: u64) -> Result<u64, Error> 
     domain.memory.check(address, room, 1)?;
     let room = room.min(MAX_CONSOLE_BYTES);
     for offset in 0..room {
-        let Some(byte) = console::take() else { return Ok(offset) };
+        let Some(byte) = console::take(domain.number) else { return Ok(offset) };
         domain.memory.store(address + offset, byte)?;
     }
     Ok(room)

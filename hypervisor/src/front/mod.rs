@@ -2,19 +2,18 @@
 //!
 //! A call goes one way: entry, [`decode`], [`calls`], exit. A fault likewise: entry, walk and fill, exit; or
 //! [`frames`], exit. [`leave`] is the one place where everything that happened meanwhile takes effect: events
-//! are delivered, a blocked vCPU waits, the view is switched.
+//! are delivered, another vCPU may take its turn, the view is switched.
 
 pub mod calls;
 pub mod decode;
 pub mod frames;
 
-use crate::arch::x86_64::guest::{domain, running_domain};
-use crate::arch::x86_64::{Frame, apic, cpu, paging, time};
+use crate::arch::x86_64::guest::domain;
+use crate::arch::x86_64::{Frame, paging};
 use crate::domain::vcpu::{Mode, Vcpu};
-use crate::domain::{Domain, console, crash, events};
+use crate::domain::{Domain, crash, turn};
 use crate::mmu::shadow::Failure;
 use crate::mmu::walk::Access;
-use crate::sched::Policy;
 
 /// Vectors that the front end raises itself.
 pub mod vector {
@@ -93,30 +92,11 @@ pub fn exception(frame: &mut Frame) {
     }
 }
 
-/// A byte arrived on the machine's console.
-pub fn console_input(byte: u8) {
-    if let Some(domain) = running_domain().filter(|domain| domain.has_console) {
-        console::receive(byte);
-        events::raise_console(domain);
-    }
-}
-
-/// This CPU's timer fired: deadlines that are reached become events.
-pub fn timer_expired() {
-    let Some(domain) = running_domain() else { return };
-    let vcpu = domain.current_vcpu();
-    if time::now_ns() >= vcpu.deadline_ns.get() {
-        vcpu.deadline_ns.set(u64::MAX);
-        events::raise_timer(domain, vcpu.number);
-    }
-    apic::arm_timer(vcpu.deadline_ns.get());
-}
-
 /// Last step on the way to the guest.
 pub fn leave(frame: &mut Frame) {
+    turn::choose(frame);
     let domain = domain();
     let vcpu = domain.current_vcpu();
-    wait_while_blocked(domain, vcpu);
     if vcpu.has_pending_event() && vcpu.accepts_events() && vcpu.event_entry.get() != 0 {
         frames::deliver_event(domain, vcpu, frame);
     }
@@ -129,26 +109,4 @@ pub fn leave(frame: &mut Frame) {
         Mode::User => root.user,
     };
     paging::load_view(view);
-}
-
-/// Idles until the policy has somebody to run, if the current vCPU is blocked. Idle time goes into zeroing
-/// dropped tables.
-fn wait_while_blocked(domain: &Domain, vcpu: &Vcpu) {
-    if !vcpu.blocked.get() {
-        return;
-    }
-    let id = domain.vcpu_id(vcpu);
-    cpu().ready.borrow_mut().remove(id);
-    loop {
-        if vcpu.has_pending_event() {
-            cpu().ready.borrow_mut().make_ready(id, vcpu.priority);
-        }
-        if cpu().ready.borrow().next().is_some() {
-            vcpu.blocked.set(false);
-            return;
-        }
-        if !domain.mmu.lock().reclaim_one() {
-            crate::arch::x86_64::cpu::wait_for_interrupt();
-        }
-    }
 }

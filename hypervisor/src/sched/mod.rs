@@ -23,6 +23,8 @@ pub trait Policy {
     fn yield_to_others(&mut self, vcpu: VcpuId);
     /// Who runs now. `None`: idle.
     fn next(&self) -> Option<VcpuId>;
+    /// Whether others wait with the same claim as who runs now, so that turns must end.
+    fn has_rivals(&self) -> bool;
 }
 
 /// vCPUs that one CPU can hold.
@@ -80,6 +82,12 @@ impl Policy for FixedPriority {
     fn next(&self) -> Option<VcpuId> {
         let best = self.ready.iter().flatten().min_by_key(|(_, priority, turn)| (u8::MAX - priority, *turn));
         best.map(|(id, _, _)| *id)
+    }
+
+    fn has_rivals(&self) -> bool {
+        let highest = self.ready.iter().flatten().map(|(_, priority, _)| *priority).max();
+        let rivals = self.ready.iter().flatten().filter(|(_, priority, _)| Some(*priority) == highest);
+        rivals.count() > 1
     }
 }
 

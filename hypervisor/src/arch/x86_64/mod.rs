@@ -13,6 +13,7 @@ pub mod paging;
 pub mod percpu;
 pub mod segments;
 pub mod start;
+pub mod switch;
 pub mod time;
 pub mod trap;
 

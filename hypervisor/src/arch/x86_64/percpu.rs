@@ -24,6 +24,10 @@ pub struct PerCpu {
     pub vcpu: Cell<u32>,
     /// The vCPUs that are ready to run on this CPU.
     pub ready: RefCell<FixedPriority>,
+    /// Who runs must be looked at again before this CPU goes back to a guest.
+    pub reschedule: Cell<bool>,
+    /// Clock value at which the current vCPU's slice ends.
+    pub slice_end_ns: Cell<u64>,
     /// Not 0 while guest memory is accessed through the guest's own addresses: how many faults may still be served
     /// there before the access counts as failed.
     pub guest_faults_left: Cell<u32>,

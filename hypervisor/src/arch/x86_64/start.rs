@@ -1,19 +1,17 @@
-//! The seam between boot and the resident hypervisor: boot's pages go, the first guest comes.
+//! The seam between boot and the resident hypervisor: boot's pages go, the guests come.
 //!
 //! Resident, because code cannot unmap itself.
 
 use super::frame::Frame;
-use super::guest::domain;
-use super::layout::{BOOT_PHYSICAL, IMAGE};
+use super::layout::{BOOT_PHYSICAL, CPU_PAGES, IMAGE, cpu_pages};
 use super::percpu::{FRAME, cpu as this_cpu};
-use super::segments::selector;
 use super::{apic, cpu, entry};
+use crate::domain::registry;
 use crate::front;
 use crate::mmu::bits::FRAME as FRAME_BITS;
 use crate::mmu::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS, index};
-use crate::sched::Policy;
-use core::ptr;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::arch::asm;
+use core::sync::atomic::{AtomicBool, Ordering};
 use pvops_firmware::MAX_CPUS;
 
 unsafe extern "C" {
@@ -24,29 +22,19 @@ unsafe extern "C" {
 
 const _: () = assert!(MAX_CPUS == super::machine::MAX_CPUS);
 
-/// Where the installed domain's first vCPU starts: `rip`, `rsp`, `StartInfo`, guest root.
-static START: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
-/// The CPU that is to run the domain; none yet.
-static CHOSEN: AtomicU32 = AtomicU32::new(NOBODY);
-const NOBODY: u32 = u32::MAX;
+/// Set when every domain is in its place: the CPUs may begin.
+static BOOT_DONE: AtomicBool = AtomicBool::new(false);
 
-/// Sets where the installed domain starts.
-pub fn set_start(values: [u64; 4]) {
-    for (slot, value) in START.iter().zip(values) {
-        slot.store(value, Ordering::Release);
-    }
-}
-
-/// Last step of boot on the boot CPU, on its own stack: forgets boot, then runs or waits. `number`: the CPU
-/// that runs the domain.
+/// Last step of boot on the boot CPU, on its own stack: forgets boot, wakes the other CPUs, serves.
 #[inline(never)]
-pub extern "C" fn finish(number: u32) -> ! {
+pub extern "C" fn finish(cpus: u32) -> ! {
     forget_boot();
-    CHOSEN.store(number, Ordering::Release);
-    if number != 0 {
+    BOOT_DONE.store(true, Ordering::Release);
+    for number in 1..cpus {
         apic::send(super::machine::apic_id(number), apic::vector::KICK.into());
     }
-    idle()
+    registry::begin();
+    serve_on_fresh_stack()
 }
 
 /// Unmaps boot's code, then the boot loader's slots with the map of physical memory.
@@ -74,53 +62,42 @@ fn forget_boot() {
     const { assert!(index(IMAGE, 4) == HYPERVISOR_FIRST_SLOT) };
 }
 
-/// Sleeps until this CPU is chosen to run the domain. Never inlined: its callers are boot code, which is gone soon.
+/// Sleeps until boot is over, then serves the vCPUs placed on this CPU. Never inlined: its callers are boot code,
+/// which is gone soon.
 #[inline(never)]
-pub fn idle() -> ! {
-    let this = this_cpu();
-    loop {
-        if CHOSEN.load(Ordering::Acquire) == this.number.get() {
-            // Reloaded, because boot changed the tables since this CPU loaded them.
-            // SAFETY: this CPU's own root.
-            unsafe { cpu::load_root(this.idle_root.get()) };
-            run_installed();
-        }
+pub fn wait_for_boot() -> ! {
+    while !BOOT_DONE.load(Ordering::Acquire) {
         cpu::wait_for_interrupt();
+    }
+    // Reloaded, because boot changed the image's tables since this CPU loaded them.
+    // SAFETY: this CPU's own root.
+    unsafe { cpu::load_root(this_cpu().idle_root.get()) };
+    registry::begin();
+    serve_on_fresh_stack()
+}
+
+/// Runs whoever is next, from the top of this CPU's stack. Whatever the stack held is given up.
+pub fn serve_on_fresh_stack() -> ! {
+    // SAFETY: this CPU's stack, of which nothing is used any more: the function called never returns.
+    unsafe {
+        asm!(
+            "mov rsp, {stack}",
+            "xor ebp, ebp",
+            "call {serve}",
+            "ud2",
+            stack = in(reg) CPU_PAGES + cpu_pages::FIRST_STACK_TOP,
+            serve = sym serve,
+            options(noreturn),
+        )
     }
 }
 
-/// Starts the installed domain's first vCPU on this CPU, whose tables carry its window.
-fn run_installed() -> ! {
-    let [rip, rsp, start_info, root] = [0, 1, 2, 3].map(|at: usize| START[at].load(Ordering::Acquire));
-    this_cpu().vcpu.set(0);
-    let domain = domain();
-    let vcpu = domain.current_vcpu();
-    // The pool of a new domain holds more than one root.
-    if let Ok(loaded) = domain.mmu.lock().load_root(root, vcpu.number, true) {
-        vcpu.root.set(loaded);
-    }
-    this_cpu().ready.borrow_mut().make_ready(domain.vcpu_id(vcpu), vcpu.priority);
-    cpu::initialize_extended_state();
-    cpu::set_guest_gs(0);
-    cpu::set_guest_fs(0);
-    apic::arm_timer(u64::MAX);
-    // SAFETY: `FRAME` is the top of this CPU's stack, above what this function uses (`FIRST_STACK_TOP`); it does not
-    // return, and `pvops_leave` takes everything from the frame.
+/// See [`serve_on_fresh_stack`].
+extern "C" fn serve() -> ! {
+    // SAFETY: `FRAME` is the top of this CPU's stack, above what this function uses (`FIRST_STACK_TOP`), and a `Frame`
+    // takes any bytes; `pvops_leave` takes everything from it.
     unsafe {
-        let frame = FRAME as *mut Frame;
-        ptr::write(
-            frame,
-            Frame {
-                rip,
-                rsp,
-                rdi: start_info,
-                rflags: 0x202,
-                cs: selector::USER_CODE.into(),
-                ss: selector::USER_DATA.into(),
-                ..Frame::default()
-            },
-        );
-        front::leave(&mut *frame);
+        front::leave(&mut *(FRAME as *mut Frame));
         entry::pvops_leave()
     }
 }

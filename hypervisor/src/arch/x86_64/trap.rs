@@ -5,6 +5,7 @@ use super::entry::{pvops_guest_copy_end, pvops_guest_copy_failed, pvops_guest_co
 use super::frame::{Frame, SYSTEM_CALL_VECTOR};
 use super::percpu::cpu;
 use super::{console, cpu as instructions};
+use crate::domain::{console as domain_console, registry, turn};
 use crate::front;
 use crate::mmu::walk::error;
 
@@ -51,16 +52,19 @@ fn interrupt(number: u8) {
         vector::TIMER => {
             apic::end_of_interrupt();
             cpu().timer_armed.set(u64::MAX);
-            front::timer_expired();
+            turn::timer_expired();
         }
         CONSOLE => {
             while let Some(byte) = console::get() {
-                front::console_input(byte);
+                domain_console::receive(byte);
             }
             apic::end_of_interrupt();
         }
+        vector::KICK => {
+            apic::end_of_interrupt();
+            registry::kicked();
+        }
         vector::SPURIOUS => {}
-        // A kick only brings this CPU here; leaving looks at everything.
         _ => apic::end_of_interrupt(),
     }
 }

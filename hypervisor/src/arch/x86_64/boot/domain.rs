@@ -1,21 +1,23 @@
-//! Gives a domain its memory, its state and its place in a CPU's address spaces.
+//! Gives a domain its memory, its state and its place on a CPU.
 
 use super::super::cpu::has_giant_pages;
+use super::super::frame::Frame;
 use super::super::guest::GuestMemory;
 use super::super::layout::{DOMAIN_MEMORY, DOMAIN_STATE};
 use super::super::paging::PoolTables;
-use super::super::start;
+use super::super::segments::selector;
 use super::memory::bytes_at;
 use super::tables::{self, DATA};
 use super::{BootMemory, Machine};
 use crate::boot::builder::Start;
 use crate::boot::refusal::Refusal;
 use crate::domain::vcpu::Vcpu;
-use crate::domain::{Domain, MAX_VCPUS, NAME_BYTES, events};
+use crate::domain::{Domain, MAX_VCPUS, NAME_BYTES, console, events, registry};
 use crate::mmu::bits::{ACCESSED, PRESENT, WRITABLE};
-use crate::mmu::index;
 use crate::mmu::pool::{PageInfo, Pool};
-use crate::mmu::shadow::{LoadedRoot, Shadow};
+use crate::mmu::shadow::Shadow;
+use crate::mmu::{HYPERVISOR_FIRST_SLOT, index};
+use crate::sched::VcpuId;
 use core::cell::Cell;
 use core::ptr;
 use spin::Mutex;
@@ -49,6 +51,8 @@ pub struct Placed {
     pub name: [u8; NAME_BYTES],
     /// Whether the machine's console is its.
     pub has_console: bool,
+    /// The system ends when it crashes.
+    pub crash_ends_system: bool,
     /// CPU that runs it.
     pub cpu: u32,
     /// Priority there.
@@ -76,18 +80,27 @@ impl Machine {
         let bytes = structure + information + pages * PAGE;
         let state = self.memory.take(bytes, PAGE, false).ok_or(Refusal::NoMemory)?;
 
-        let tables = &mut self.cpus[placed.cpu as usize];
-        tables.set_slot(index(DOMAIN_MEMORY, 4), window(&mut self.memory, DOMAIN_MEMORY, &memory));
+        let memory_entry = window(&mut self.memory, DOMAIN_MEMORY, &memory);
         let pointers = self.memory.take_page();
         for offset in (0..bytes).step_by(PAGE as usize) {
             let virt = DOMAIN_STATE + offset;
             tables::map(&mut self.memory, pointers, 3, 1, virt, state + offset, DATA);
         }
-        tables.set_slot(index(DOMAIN_STATE, 4), pointers | PRESENT | WRITABLE | ACCESSED);
+        let mut entries = self.cpus[placed.cpu as usize].hypervisor_entries();
+        entries[index(DOMAIN_MEMORY, 4) - HYPERVISOR_FIRST_SLOT] = memory_entry;
+        entries[index(DOMAIN_STATE, 4) - HYPERVISOR_FIRST_SLOT] = pointers | PRESENT | WRITABLE | ACCESSED;
 
-        let place = Place { state, structure, information, pages };
-        place.write(tables.hypervisor_entries(), &memory, placed);
-        start::set_start([placed.start.rip, placed.start.rsp, placed.start.start_info, placed.start.root]);
+        // The root by which the CPU reaches the domain before the guest's own is loaded.
+        let root = self.memory.take_page();
+        for (slot, entry) in entries.iter().enumerate() {
+            tables::write(root, HYPERVISOR_FIRST_SLOT + slot, *entry);
+        }
+        Place { state, structure, information, pages }.write(entries, &memory, placed);
+        let id = VcpuId { domain: placed.number, vcpu: 0 };
+        registry::add(id, placed.name, placed.cpu, placed.priority, root);
+        if placed.has_console {
+            console::join(placed.number);
+        }
         Ok(())
     }
 }
@@ -104,6 +117,19 @@ fn window(boot: &mut BootMemory, virt: u64, memory: &DomainMemory) -> u64 {
         offset += crate::mmu::span(level);
     }
     pointers | PRESENT | WRITABLE | ACCESSED
+}
+
+/// Registers at the entry of the guest kernel.
+fn first_frame(start: Start) -> Frame {
+    Frame {
+        rip: start.rip,
+        rsp: start.rsp,
+        rdi: start.start_info,
+        rflags: 0x202,
+        cs: selector::USER_CODE.into(),
+        ss: selector::USER_DATA.into(),
+        ..Frame::default()
+    }
 }
 
 /// The parts of a domain's state in host memory.
@@ -136,17 +162,18 @@ impl Place {
         let shown =
             unsafe { core::slice::from_raw_parts_mut(information as *mut PageInfo, self.pages as usize) };
         let pool = Pool::new(info).moved(shown);
-        let nowhere = LoadedRoot { number: 0, kernel: 0, user: 0 };
         let domain = Domain {
             number: placed.number,
             name: placed.name,
             has_console: placed.has_console,
+            crash_ends_system: placed.crash_ends_system,
             memory,
             mmu: Mutex::new(Shadow::new(tables, pool)),
             ports: Cell::new(None),
             bindings: Mutex::new(events::Bindings::new()),
             vcpus: core::array::from_fn(|number| {
-                Vcpu::new(number as u32, placed.cpu, placed.priority, nowhere)
+                let first_root = placed.start.root;
+                Vcpu::new(number as u32, placed.cpu, placed.priority, first_root, first_frame(placed.start))
             }),
             vcpu_count: 1,
         };

@@ -117,12 +117,12 @@ impl Machine {
         running
     }
 
-    /// Runs the installed domain on `number` and leaves this CPU to idle, or to run it itself.
-    pub fn run(self, number: u32) -> ! {
-        let target = machine::apic_id(number);
+    /// Lets the console interrupt this CPU, and all CPUs run their domains.
+    pub fn run(self) -> ! {
+        let target = machine::apic_id(0);
         let line = self.found.console_line;
         apic::route(line.input, apic::vector::LINES + console::LINE, target, line.level, line.low);
-        tables::continue_on_own_stack(start::finish, number)
+        tables::continue_on_own_stack(start::finish, self.cpus.len() as u32)
     }
 }
 

@@ -172,5 +172,5 @@ extern "C" fn arrive() -> ! {
     features::enable();
     apic::start_cpu();
     ARRIVED.fetch_add(1, Ordering::AcqRel);
-    start::idle()
+    start::wait_for_boot()
 }

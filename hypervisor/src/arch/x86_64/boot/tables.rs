@@ -32,7 +32,8 @@ fn read(table: u64, at: usize) -> u64 {
     u64::from_le_bytes(word)
 }
 
-fn write(table: u64, at: usize, entry: u64) {
+/// Sets an entry of a table.
+pub fn write(table: u64, at: usize, entry: u64) {
     bytes_at(table, PAGE)[at * 8..at * 8 + 8].copy_from_slice(&entry.to_le_bytes());
 }
 

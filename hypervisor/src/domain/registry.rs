@@ -1,0 +1,182 @@
+//! What the whole machine knows of each vCPU, whichever domain's address space is loaded: where it runs, what
+//! waits for it, when its deadline is. Everything else is the domain's own and mapped nowhere else.
+//!
+//! *Mail* is how anybody makes something happen in a domain: a bit per cause, set by an exchange. The CPU that the
+//! vCPU is placed on collects it when the vCPU is current, and turns bits into event ports. So no CPU ever
+//! touches the state of a domain that it does not run.
+
+use super::{MAX_VCPUS, NAME_BYTES};
+use crate::arch::x86_64::{apic, cpu, machine};
+use crate::sched::{Policy, VcpuId};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use spin::Mutex;
+use system_image::ExitStatus;
+
+/// Domains that this hypervisor runs.
+pub const MAX_DOMAINS: usize = 8;
+
+/// Mail: the deadline was reached.
+pub const MAIL_TIMER: u64 = 1 << 63;
+/// Mail: console input is there.
+pub const MAIL_CONSOLE: u64 = 1 << 62;
+
+/// No deadline.
+pub const NEVER: u64 = u64::MAX;
+
+/// A vCPU, as everybody may know it.
+#[derive(Debug)]
+pub struct Entry {
+    exists: AtomicBool,
+    stopped: AtomicBool,
+    cpu: AtomicU32,
+    priority: AtomicU8,
+    mail: AtomicU64,
+    deadline_ns: AtomicU64,
+    /// A root of the CPU that carries the domain's window.
+    root: AtomicU64,
+}
+
+static ENTRIES: [Entry; MAX_DOMAINS * MAX_VCPUS] = [const {
+    Entry {
+        exists: AtomicBool::new(false),
+        stopped: AtomicBool::new(false),
+        cpu: AtomicU32::new(0),
+        priority: AtomicU8::new(0),
+        mail: AtomicU64::new(0),
+        deadline_ns: AtomicU64::new(NEVER),
+        root: AtomicU64::new(0),
+    }
+}; MAX_DOMAINS * MAX_VCPUS];
+
+/// Names of the domains, for whoever speaks of one that is not loaded.
+static NAMES: Mutex<[[u8; NAME_BYTES]; MAX_DOMAINS]> = Mutex::new([[0; NAME_BYTES]; MAX_DOMAINS]);
+static DOMAINS: AtomicU32 = AtomicU32::new(0);
+static RUNNING: AtomicU32 = AtomicU32::new(0);
+/// Status of the system: the first that is not success.
+static STATUS: AtomicU8 = AtomicU8::new(0);
+
+/// The entry of `id`.
+#[must_use]
+pub fn entry(id: VcpuId) -> &'static Entry {
+    &ENTRIES[usize::from(id.domain) % MAX_DOMAINS * MAX_VCPUS + usize::from(id.vcpu) % MAX_VCPUS]
+}
+
+fn id_of(index: usize) -> VcpuId {
+    VcpuId { domain: (index / MAX_VCPUS) as u16, vcpu: (index % MAX_VCPUS) as u16 }
+}
+
+/// The vCPUs placed on this CPU that have not stopped.
+pub fn of_this_cpu() -> impl Iterator<Item = (VcpuId, &'static Entry)> {
+    let number = cpu().number.get();
+    ENTRIES.iter().enumerate().filter_map(move |(index, entry)| {
+        let is_here = entry.exists.load(Ordering::Acquire)
+            && !entry.stopped.load(Ordering::Relaxed)
+            && entry.cpu.load(Ordering::Relaxed) == number;
+        is_here.then(|| (id_of(index), entry))
+    })
+}
+
+/// Adds a domain with one vCPU. Boot only.
+pub fn add(id: VcpuId, name: [u8; NAME_BYTES], cpu: u32, priority: u8, root: u64) {
+    NAMES.lock()[usize::from(id.domain) % MAX_DOMAINS] = name;
+    let entry = entry(id);
+    entry.cpu.store(cpu, Ordering::Relaxed);
+    entry.priority.store(priority, Ordering::Relaxed);
+    entry.root.store(root, Ordering::Relaxed);
+    entry.exists.store(true, Ordering::Release);
+    DOMAINS.fetch_add(1, Ordering::Relaxed);
+    RUNNING.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Domains of this system.
+#[must_use]
+pub fn domain_count() -> u32 {
+    DOMAINS.load(Ordering::Relaxed)
+}
+
+/// The name of a domain, padded with zeros.
+#[must_use]
+pub fn name_of(domain: u16) -> [u8; NAME_BYTES] {
+    NAMES.lock()[usize::from(domain) % MAX_DOMAINS]
+}
+
+/// A vCPU stopped for good. When it was the last, or if `ends_system`, the machine ends.
+pub fn stop(id: VcpuId, status: ExitStatus, ends_system: bool) {
+    let _ = STATUS.compare_exchange(0, status.code(), Ordering::AcqRel, Ordering::Relaxed);
+    entry(id).stopped.store(true, Ordering::Release);
+    cpu().ready.borrow_mut().remove(id);
+    if RUNNING.fetch_sub(1, Ordering::AcqRel) == 1 || ends_system {
+        let code = STATUS.load(Ordering::Acquire);
+        machine::power_off(ExitStatus::from_code(code).unwrap_or(status));
+    }
+}
+
+/// Leaves mail for a vCPU and sees to it that its CPU collects it.
+pub fn post(id: VcpuId, mail: u64) {
+    let entry = entry(id);
+    if !entry.exists.load(Ordering::Acquire) || entry.stopped.load(Ordering::Acquire) {
+        return;
+    }
+    let before = entry.mail.fetch_or(mail, Ordering::SeqCst);
+    let target = entry.cpu.load(Ordering::Relaxed);
+    if target == cpu().number.get() {
+        wake(id, entry);
+    } else if before == 0 {
+        apic::send(machine::apic_id(target), apic::vector::KICK.into());
+    }
+}
+
+/// Makes a vCPU of this CPU ready; who runs is looked at again before the CPU goes back to a guest.
+fn wake(id: VcpuId, entry: &Entry) {
+    let this = cpu();
+    this.ready.borrow_mut().make_ready(id, entry.priority.load(Ordering::Relaxed));
+    this.reschedule.set(true);
+}
+
+/// Another CPU left mail here.
+pub fn kicked() {
+    for (id, entry) in of_this_cpu() {
+        if entry.mail.load(Ordering::SeqCst) != 0 {
+            wake(id, entry);
+        }
+    }
+}
+
+/// Makes all vCPUs of this CPU ready, once, when boot is over.
+pub fn begin() {
+    for (id, entry) in of_this_cpu() {
+        wake(id, entry);
+    }
+}
+
+impl Entry {
+    /// Takes the mail.
+    pub fn collect(&self) -> u64 {
+        if self.mail.load(Ordering::Relaxed) == 0 { 0 } else { self.mail.swap(0, Ordering::SeqCst) }
+    }
+
+    /// Its priority.
+    pub fn priority(&self) -> u8 {
+        self.priority.load(Ordering::Relaxed)
+    }
+
+    /// The root by which its domain is reached.
+    pub fn root(&self) -> u64 {
+        self.root.load(Ordering::Relaxed)
+    }
+
+    /// Sets that root.
+    pub fn set_root(&self, root: u64) {
+        self.root.store(root, Ordering::Relaxed);
+    }
+
+    /// Clock value of its deadline, or [`NEVER`].
+    pub fn deadline_ns(&self) -> u64 {
+        self.deadline_ns.load(Ordering::Relaxed)
+    }
+
+    /// Sets the deadline.
+    pub fn set_deadline_ns(&self, deadline_ns: u64) {
+        self.deadline_ns.store(deadline_ns, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,122 @@
+//! Whose turn it is on this CPU: between entry and exit, the current vCPU may become another one.
+//!
+//! A CPU keeps running its current vCPU until something asks to look again: it blocked or yielded, mail came, its
+//! slice ended, or it stopped.
+
+use super::registry::{self, MAIL_CONSOLE, MAIL_TIMER};
+use super::vcpu::Vcpu;
+use super::{Domain, events};
+use crate::arch::x86_64::guest::{domain, running_domain};
+use crate::arch::x86_64::{Frame, apic, cpu, switch, time};
+use crate::sched::{Policy, VcpuId};
+
+/// How long a vCPU runs while others of its priority are ready.
+const SLICE_NS: u64 = 5_000_000;
+
+/// Makes the vCPU current that is to run now, its registers in `frame`. Idles while there is none.
+pub fn choose(frame: &mut Frame) {
+    let this = cpu();
+    loop {
+        if let Some(domain) = running_domain() {
+            let vcpu = domain.current_vcpu();
+            collect(domain, vcpu);
+            if !this.reschedule.get() && !vcpu.blocked.get() {
+                return;
+            }
+            settle(domain, vcpu);
+        }
+        this.reschedule.set(false);
+        let next = this.ready.borrow().next();
+        match next {
+            Some(id) if Some(id) == current() => {
+                arm_timer();
+                return;
+            }
+            Some(id) => {
+                switch::to(id, frame);
+                this.slice_end_ns.set(time::now_ns() + SLICE_NS);
+                // What waits for the new one is looked at first, even if nobody asks for another change.
+                this.reschedule.set(true);
+            }
+            None => idle(),
+        }
+    }
+}
+
+/// The vCPU whose registers and address space this CPU has, if any.
+#[must_use]
+pub fn current() -> Option<VcpuId> {
+    running_domain().map(|domain| domain.vcpu_id(domain.current_vcpu()))
+}
+
+/// Turns the current vCPU's mail into ports.
+fn collect(domain: &Domain, vcpu: &Vcpu) {
+    let mail = registry::entry(domain.vcpu_id(vcpu)).collect();
+    if mail & MAIL_TIMER != 0 {
+        events::raise_timer(domain, vcpu.number);
+    }
+    if mail & MAIL_CONSOLE != 0 {
+        events::raise_console(domain);
+    }
+}
+
+/// Ready or not: a blocked vCPU with an event goes on, one without leaves the queue.
+fn settle(domain: &Domain, vcpu: &Vcpu) {
+    if !vcpu.blocked.get() {
+        return;
+    }
+    let id = domain.vcpu_id(vcpu);
+    if vcpu.has_pending_event() {
+        vcpu.blocked.set(false);
+        cpu().ready.borrow_mut().make_ready(id, vcpu.priority);
+    } else {
+        cpu().ready.borrow_mut().remove(id);
+    }
+}
+
+/// Nobody is ready. Idle time goes into zeroing dropped tables.
+fn idle() {
+    arm_timer();
+    let has_work = running_domain().is_some_and(|domain| domain.mmu.lock().reclaim_one());
+    if !has_work {
+        crate::arch::x86_64::cpu::wait_for_interrupt();
+    }
+}
+
+/// Arms this CPU's timer for the next deadline of its vCPUs, and for the end of the slice if somebody waits for it.
+pub fn arm_timer() {
+    let this = cpu();
+    let deadlines = registry::of_this_cpu().map(|(_, entry)| entry.deadline_ns());
+    let mut next = deadlines.min().unwrap_or(registry::NEVER);
+    if this.ready.borrow().has_rivals() {
+        next = next.min(this.slice_end_ns.get());
+    }
+    apic::arm_timer(next);
+}
+
+/// This CPU's timer fired: deadlines that are reached become mail, an ended slice a change of turn.
+pub fn timer_expired() {
+    let this = cpu();
+    let now = time::now_ns();
+    for (id, entry) in registry::of_this_cpu() {
+        if entry.deadline_ns() <= now {
+            entry.set_deadline_ns(registry::NEVER);
+            registry::post(id, MAIL_TIMER);
+        }
+    }
+    if this.slice_end_ns.get() <= now {
+        this.slice_end_ns.set(now + SLICE_NS);
+        if let Some(id) = current() {
+            this.ready.borrow_mut().yield_to_others(id);
+            this.reschedule.set(true);
+        }
+    }
+    arm_timer();
+}
+
+/// The current vCPU gives way to others of its priority.
+pub fn yield_now() {
+    let domain = domain();
+    cpu().ready.borrow_mut().yield_to_others(domain.vcpu_id(domain.current_vcpu()));
+    cpu().reschedule.set(true);
+}

@@ -8,6 +8,7 @@ mod bad_systems;
 mod boots;
 mod cargo_checks;
 mod case;
+mod domains;
 mod elf_edit;
 mod host;
 mod readme;
@@ -66,6 +67,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(readme::cases());
     cases.extend(boots::cases());
     cases.extend(shell::cases());
+    cases.extend(domains::cases());
     cases.extend(bad_guests::cases());
     cases.extend(bad_systems::cases());
     cases.extend(host::cases());

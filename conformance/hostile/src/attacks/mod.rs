@@ -1,0 +1,85 @@
+//! The table of attacks. `spec/attacks.md` says what each consists of.
+
+mod calls;
+mod entries;
+mod exhaustion;
+mod frames;
+mod instructions;
+mod memory;
+mod random;
+mod registered;
+mod segments;
+mod stops;
+mod user;
+
+use crate::harness::{self, println};
+
+/// What the specification promises of an attack.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// Each attempt gets its status or fault, and the kernel goes on.
+    Survives,
+    /// The domain is stopped, with a dump.
+    Stopped,
+}
+
+/// A row of the table.
+struct Attack {
+    name: &'static str,
+    class: &'static str,
+    expected: Expected,
+    run: fn(),
+}
+
+const fn survives(name: &'static str, class: &'static str, run: fn()) -> Attack {
+    Attack { name, class, expected: Expected::Survives, run }
+}
+
+const fn stopped(name: &'static str, class: &'static str, run: fn()) -> Attack {
+    Attack { name, class, expected: Expected::Stopped, run }
+}
+
+const ATTACKS: [Attack; 14] = [
+    survives("instructions", "privileged and sensitive instructions, both modes", instructions::run),
+    survives("entries", "software interrupts, flags, selectors, far transfers, iret, stacks", entries::run),
+    survives("memory", "hypervisor's slots, foreign frames, malformed and moving tables", memory::run),
+    survives("calls", "wild arguments, unknown ids, batches, shared structures in bad places", calls::run),
+    survives("exhaustion", "pool, roots, ports, deadlines, masked events, yield, console", exhaustion::run),
+    survives("user", "a user program against its own kernel", user::run),
+    survives("random", "random calls, tables and user code from a seed", random::run),
+    stopped("stop-stack", "a fault on a bad stack, no double-fault stack", stops::stack),
+    stopped("stop-double", "a fault on a bad stack, double-fault stack bad too", stops::double),
+    stopped("stop-gate", "a fault whose gate is not canonical", stops::gate),
+    stopped("stop-handler", "all handlers at the hypervisor's addresses", stops::handler),
+    stopped("stop-iret", "iret from a stack in the hypervisor's slots", stops::iret),
+    stopped("stop-root", "a root without the kernel", stops::root),
+    stopped("stop-area", "area, event page and kernel GS overwritten while events fire", stops::area),
+];
+
+/// Makes the attack `name`, or prints the table. False: something was answered wrongly, or there is no such attack.
+pub(crate) fn perform(name: &str) -> bool {
+    if name == "list" {
+        for Attack { name, class, expected, .. } in &ATTACKS {
+            let expected = match expected {
+                Expected::Survives => "survives",
+                Expected::Stopped => "stopped",
+            };
+            println!("attack: {name} expected {expected}: {class}");
+        }
+        return true;
+    }
+    let Some(attack) = ATTACKS.iter().find(|attack| attack.name == name) else {
+        println!("attack: {name} does not exist");
+        return false;
+    };
+    println!("attack: {name} begins");
+    (attack.run)();
+    let (checks, wrong) = harness::totals();
+    let survived = attack.expected == Expected::Survives && wrong == 0 && checks > 0;
+    if survived {
+        println!("attack: {name} survived, {checks} checks");
+    } else {
+        println!("attack: {name} failed, {wrong} of {checks} checks wrong");
+    }
+    survived
+}

@@ -42,6 +42,7 @@ fn the_smallest_pool_serves_any_number_of_pages_one_by_one() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "hundreds of audits")]
 fn the_root_used_longest_ago_goes_first() {
     let mut machine = Machine::new(4 * GIB, 8 * GIB, 512);
     let roots: Vec<u64> = (0..MAX_ROOTS as u64 + 1).map(|_| machine.guest.new_table()).collect();

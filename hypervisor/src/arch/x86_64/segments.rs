@@ -130,6 +130,8 @@ pub fn load(cpu: &PerCpu) {
             "mov fs, {null:x}",
             "mov gs, {null:x}",
             "ltr {task:x}",
+            // A reset leaves an LDT at linear address 0, which is the guest's: it could forge descriptors there.
+            "lldt {null:x}",
             code = const selector::KERNEL_CODE,
             scratch = out(reg) _,
             data = in(reg) u32::from(selector::KERNEL_DATA),

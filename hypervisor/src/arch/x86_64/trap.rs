@@ -16,11 +16,21 @@ const NMI: u64 = 2;
 pub extern "C" fn from_guest(frame: &mut Frame) {
     match frame.vector {
         SYSTEM_CALL_VECTOR => front::system_call(frame),
+        PAGE_FAULT if frame.error & error::USER == 0 => refused_by_processor(frame),
         PAGE_FAULT => front::page_fault(frame, instructions::fault_address()),
         0..=31 => front::exception(frame),
         number => interrupt(number as u8),
     }
     front::leave(frame);
+}
+
+/// A page fault in ring 3 that the processor took as a supervisor's: it read a descriptor or, under QEMU, the stack of a
+/// far return or `iretq`, from guest memory, which SMAP refuses for ever. No translation helps, so it must not be tried.
+fn refused_by_processor(frame: &mut Frame) {
+    const GENERAL_PROTECTION: u64 = 13;
+    frame.vector = GENERAL_PROTECTION;
+    frame.error = 0;
+    front::exception(frame);
 }
 
 /// From the hypervisor: interrupts while idle, faults while copying guest memory, NMIs at any time.

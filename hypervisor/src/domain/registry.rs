@@ -7,10 +7,12 @@
 
 use super::{MAX_VCPUS, NAME_BYTES};
 use crate::arch::x86_64::{apic, cpu, machine};
-use crate::sched::{Policy, VcpuId};
+use crate::sched::{MAX_READY, Policy, VcpuId};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use spin::Mutex;
 use system_image::ExitStatus;
+
+const _: () = assert!(MAX_DOMAINS <= MAX_READY, "one vCPU per domain: all fit on one CPU");
 
 /// Domains that this hypervisor runs.
 pub const MAX_DOMAINS: usize = 8;
@@ -67,13 +69,8 @@ fn id_of(index: usize) -> VcpuId {
 
 /// The vCPUs placed on this CPU that have not stopped.
 pub fn of_this_cpu() -> impl Iterator<Item = (VcpuId, &'static Entry)> {
-    let number = cpu().number.get();
-    ENTRIES.iter().enumerate().filter_map(move |(index, entry)| {
-        let is_here = entry.exists.load(Ordering::Acquire)
-            && !entry.stopped.load(Ordering::Relaxed)
-            && entry.cpu.load(Ordering::Relaxed) == number;
-        is_here.then(|| (id_of(index), entry))
-    })
+    let members = cpu().members.get().into_iter().map_while(|member| member);
+    members.map(|id| (id, entry(id))).filter(|(_, entry)| !entry.stopped.load(Ordering::Relaxed))
 }
 
 /// Adds a domain with one vCPU. Boot only.
@@ -142,8 +139,18 @@ pub fn kicked() {
     }
 }
 
-/// Makes all vCPUs of this CPU ready, once, when boot is over.
+/// Takes this CPU's vCPUs, once, when boot is over, and makes them ready.
 pub fn begin() {
+    let this = cpu();
+    let is_here = |entry: &Entry| {
+        entry.exists.load(Ordering::Acquire) && entry.cpu.load(Ordering::Relaxed) == this.number.get()
+    };
+    let mut members = [None; MAX_READY];
+    let here = ENTRIES.iter().enumerate().filter(|(_, entry)| is_here(entry));
+    for (place, (index, _)) in members.iter_mut().zip(here) {
+        *place = Some(id_of(index));
+    }
+    this.members.set(members);
     for (id, entry) in of_this_cpu() {
         wake(id, entry);
     }

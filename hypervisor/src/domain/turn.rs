@@ -1,7 +1,7 @@
 //! Whose turn it is on this CPU: between entry and exit, the current vCPU may become another one.
 //!
-//! A CPU keeps running its current vCPU until something asks to look again: it blocked or yielded, mail came, its
-//! slice ended, or it stopped.
+//! A CPU keeps running its current vCPU until something asks to look again (`PerCpu::reschedule`): it blocked or
+//! yielded, mail came, its slice ended, or it stopped. So an ordinary exit costs one look at a flag.
 
 use super::registry::{self, MAIL_CONSOLE, MAIL_TIMER};
 use super::vcpu::Vcpu;
@@ -20,9 +20,6 @@ pub fn choose(frame: &mut Frame) {
         if let Some(domain) = running_domain() {
             let vcpu = domain.current_vcpu();
             collect(domain, vcpu);
-            if !this.reschedule.get() && !vcpu.blocked.get() {
-                return;
-            }
             settle(domain, vcpu);
         }
         this.reschedule.set(false);
@@ -35,8 +32,7 @@ pub fn choose(frame: &mut Frame) {
             Some(id) => {
                 switch::to(id, frame);
                 this.slice_end_ns.set(time::now_ns() + SLICE_NS);
-                // What waits for the new one is looked at first, even if nobody asks for another change.
-                this.reschedule.set(true);
+                // Round again: what waits for the new one decides whether it really runs.
             }
             None => idle(),
         }

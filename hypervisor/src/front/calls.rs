@@ -431,6 +431,7 @@ fn read_console(domain: &Domain, address: u64, room: u64) -> Result<u64, Error> 
 fn block(vcpu: &Vcpu) -> Result<u64, Error> {
     vcpu.area.get().ok_or(Error::WrongState)?.set_events_enabled(true);
     vcpu.blocked.set(true);
+    cpu().reschedule.set(true);
     Ok(0)
 }
 

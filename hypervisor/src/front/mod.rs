@@ -9,7 +9,7 @@ pub mod decode;
 pub mod frames;
 
 use crate::arch::x86_64::guest::domain;
-use crate::arch::x86_64::{Frame, paging};
+use crate::arch::x86_64::{Frame, cpu, paging};
 use crate::domain::vcpu::{Mode, Vcpu};
 use crate::domain::{Domain, crash, turn};
 use crate::mmu::shadow::Failure;
@@ -94,7 +94,9 @@ pub fn exception(frame: &mut Frame) {
 
 /// Last step on the way to the guest.
 pub fn leave(frame: &mut Frame) {
-    turn::choose(frame);
+    if cpu().reschedule.get() {
+        turn::choose(frame);
+    }
     let domain = domain();
     let vcpu = domain.current_vcpu();
     if vcpu.has_pending_event() && vcpu.accepts_events() && vcpu.event_entry.get() != 0 {

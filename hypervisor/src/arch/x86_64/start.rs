@@ -94,6 +94,7 @@ pub fn serve_on_fresh_stack() -> ! {
 
 /// See [`serve_on_fresh_stack`].
 extern "C" fn serve() -> ! {
+    this_cpu().reschedule.set(true);
     // SAFETY: `FRAME` is the top of this CPU's stack, above what this function uses (`FIRST_STACK_TOP`), and a `Frame`
     // takes any bytes; `pvops_leave` takes everything from it.
     unsafe {

@@ -196,9 +196,15 @@ pub fn print(text: &str) {
 
 /// Prints bytes as [`print`] does.
 pub fn print_bytes(text: &[u8]) {
-    let mut output = OUTPUT.lock();
-    for byte in text {
-        output.raw(*byte);
+    /// Attempts to get the output in order. A fault while this very CPU holds it goes out all the same.
+    const MOST_ATTEMPTS: u32 = 1_000_000;
+    let mut attempts = (0..MOST_ATTEMPTS).map(|_| {
+        core::hint::spin_loop();
+        OUTPUT.try_lock()
+    });
+    match attempts.find_map(|output| output) {
+        Some(mut output) => text.iter().for_each(|byte| output.raw(*byte)),
+        None => text.iter().for_each(|byte| device::put(*byte)),
     }
 }
 

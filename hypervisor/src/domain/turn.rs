@@ -74,7 +74,9 @@ fn settle(domain: &Domain, vcpu: &Vcpu) {
 fn idle() {
     arm_timer();
     let has_work = running_domain().is_some_and(|domain| domain.mmu.lock().reclaim_one());
-    if !has_work {
+    if has_work {
+        crate::arch::x86_64::cpu::take_interrupts();
+    } else {
         crate::arch::x86_64::cpu::wait_for_interrupt();
     }
 }

@@ -28,12 +28,19 @@ pub fn enable_receive_interrupt() {
     }
 }
 
-/// Most polls of the transmitter for one byte; at 115200 baud a byte takes 87 µs.
-const MOST_POLLS: u32 = 100_000;
+/// Most polls of the transmitter for one byte; at 115200 baud a byte takes 87 µs, a poll about one.
+const MOST_POLLS: u32 = 1_000;
+/// Most attempts to get the UART. Others hold it for a byte at most; a fault while holding it must not hang here.
+const MOST_ATTEMPTS: u32 = 100_000;
 
-/// Writes a byte, waiting a bounded time for the transmitter.
+/// Writes a byte, waiting a bounded time for the transmitter; it is lost when that does not become free.
 pub fn put(byte: u8) {
-    if let Some(uart) = UART.lock().as_mut() {
+    let mut attempts = (0..MOST_ATTEMPTS).map(|_| {
+        core::hint::spin_loop();
+        UART.try_lock()
+    });
+    let Some(mut uart) = attempts.find_map(|uart| uart) else { return };
+    if let Some(uart) = uart.as_mut() {
         for _ in 0..MOST_POLLS {
             if uart.try_send_byte(byte).is_ok() {
                 return;

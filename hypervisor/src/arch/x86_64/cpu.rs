@@ -80,6 +80,12 @@ pub fn wait_for_interrupt() {
     unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
 }
 
+/// Takes the interrupts that are pending, with nothing held.
+pub fn take_interrupts() {
+    // SAFETY: as in `wait_for_interrupt`; the `nop` ends the shadow of `sti`.
+    unsafe { asm!("sti", "nop", "cli", options(nostack)) };
+}
+
 /// Stops this CPU for good.
 pub fn halt_forever() -> ! {
     loop {

@@ -113,7 +113,11 @@ global_asm!(
     "cld",
     "mov rdi, rsp",
     // --- From the hypervisor itself: idle, or a fault while copying from or to a guest.
+    // AC may be set, for a copy; `iretq` sets it again.
     "4:",
+    "pushfq",
+    "and dword ptr [rsp], {not_ac}",
+    "popfq",
     "call {from_hypervisor}",
     pop_registers!(),
     "add rsp, 16",

@@ -1,7 +1,7 @@
 //! Calls with wild, straddling, misaligned and wrapping arguments, unknown ids, and batches that misbehave.
 
 use super::registered;
-use crate::harness::{call, check, check_status, events, register_again, tables, world};
+use crate::harness::{call, check, check_status, events, println, register_again, tables, world};
 use pvops_abi::call::{Base, CallId, Console, Cpu, Event, Mmu, Sched, Time};
 use pvops_abi::layout::MAX_BATCH;
 use pvops_abi::layout::PortKind;
@@ -89,9 +89,13 @@ pub(super) fn words(scratch: u64) -> [u64; 40] {
 
 pub(super) fn run() {
     unknown_ids();
+    println!("calls: arguments");
     matrix();
+    println!("calls: console");
     console();
+    println!("calls: batches");
     batches();
+    println!("calls: shared structures");
     registered::run();
 }
 

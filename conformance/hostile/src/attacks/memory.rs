@@ -3,7 +3,7 @@
 
 use crate::harness::attempt::{self, BOTH, DONE, Mode, code};
 use crate::harness::tables::{self, FRAME, G, NX, P, PS, U, W};
-use crate::harness::{call, check, check_status, check_trap, check_vector, world};
+use crate::harness::{call, check, check_locked, check_status, check_trap, check_vector, world};
 use pvops_abi::call::Mmu;
 use pvops_abi::layout::TrapFrame;
 
@@ -73,7 +73,7 @@ fn hypervisor_slots() {
                 check_trap(&attempt::run(&state), 14, bit | 0x10, format_args!("jump to {address:#x}"));
                 let mut state = attempt::snippet(mode, locked);
                 state.rdi = address;
-                check_trap(&attempt::run(&state), 14, bit | 2, format_args!("locked write to {address:#x}"));
+                check_locked(&attempt::run(&state), bit, format_args!("locked write to {address:#x}"));
                 let mut state = attempt::snippet(mode, movs);
                 (state.rsi, state.rdi, state.rcx) = (address, state.rdi, 16);
                 check_trap(&attempt::run(&state), 14, bit, format_args!("copy from {address:#x}"));
@@ -132,7 +132,7 @@ fn foreign_frames() {
                 let may_work = is_leaf && frame < end && level > 1;
                 tables::flush_everything();
                 for mode in BOTH {
-                    for offset in [0, 0x1000, span - 4096] {
+                    for offset in [0, 0x1000 & (span - 1), span - 4096] {
                         let what =
                             format_args!("level {level} entry {:#x} at {offset:#x}", world::get(place));
                         let inside = may_work && (4096..end).contains(&(frame + offset));

@@ -1,7 +1,7 @@
 //! A user program against its own kernel: it must reach nothing but its pages and the entries that the kernel opened.
 
 use crate::harness::attempt::{self, DONE, Mode, code};
-use crate::harness::{check, check_trap, check_vector, tables, world};
+use crate::harness::{check, check_locked, check_trap, check_vector, tables, world};
 use pvops_abi::call::{Cpu, Sched};
 use pvops_abi::layout::TrapFrame;
 
@@ -53,7 +53,12 @@ fn kernel_pages() {
         for (how, code, bit) in table {
             let mut state = attempt::snippet(Mode::User, code);
             state.rdi = address;
-            check_trap(&attempt::run(&state), 14, REFUSED | bit, format_args!("{how} of {what}"));
+            let trap = attempt::run(&state);
+            if how == "locked write" {
+                check_locked(&trap, REFUSED, format_args!("{how} of {what}"));
+            } else {
+                check_trap(&trap, 14, REFUSED | bit, format_args!("{how} of {what}"));
+            }
         }
         let mut state = attempt::state(Mode::User);
         state.rip = address;

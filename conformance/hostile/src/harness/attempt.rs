@@ -186,7 +186,16 @@ unsafe extern "C" fn enter(frame: *const TrapFrame, landing_rsp: *mut u64) {
         "push rbp", "push rbx", "push r12", "push r13", "push r14", "push r15",
         "sub rsp, 8",
         "mov [rsi], rsp",
+        // The state goes below all that is needed: a trap of the iret itself is delivered right under it.
+        "mov rsi, rdi",
+        "sub rsp, {bytes}",
+        "mov rdi, rsp",
+        "mov ecx, {bytes} / 8",
+        "cld",
+        "rep movsq",
+        "mov rdi, rsp",
         "call {resume}",
+        bytes = const size_of::<TrapFrame>(),
         resume = sym resume,
     )
 }

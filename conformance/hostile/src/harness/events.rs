@@ -1,15 +1,15 @@
 //! Events by raw calls, on an event page of the guest's own that attacks may damage.
 
 use super::{attempt, call, world};
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use pvops_abi::call::{Event, Time};
 use pvops_abi::layout::event::EVENT_PAGE_VERSION;
 use pvops_abi::layout::{PortKind, TrapFrame};
 
 static PAGE: AtomicU64 = AtomicU64::new(0);
 static COUNT: AtomicU64 = AtomicU64::new(0);
-/// Whether the handler arms a deadline in the past again.
-static STORM: AtomicBool = AtomicBool::new(false);
+/// How often the handler will arm a deadline in the past again.
+static STORM: AtomicU64 = AtomicU64::new(0);
 
 /// Offset of the pending words in the event page.
 const PENDING: u64 = 64;
@@ -62,9 +62,9 @@ pub(crate) fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
 
-/// Whether each upcall arms a deadline in the past.
-pub(crate) fn set_storm(on: bool) {
-    STORM.store(on, Ordering::Relaxed);
+/// Has each of the next `upcalls` arm a deadline in the past. Without an end the kernel would never come out.
+pub(crate) fn set_storm(upcalls: u64) {
+    STORM.store(upcalls, Ordering::Relaxed);
 }
 
 /// Lets events in, or masks them.
@@ -84,7 +84,9 @@ pub(crate) fn on_event(frame: &mut TrapFrame) {
     for word in 0..64 {
         world::put(page() + PENDING + word * 8, 0);
     }
-    if STORM.load(Ordering::Relaxed) {
+    let storm = STORM.load(Ordering::Relaxed);
+    if storm > 0 {
+        STORM.store(storm - 1, Ordering::Relaxed);
         set_deadline(0);
     }
     attempt::on_event(frame);

@@ -64,6 +64,11 @@ pub(crate) fn check_trap(trap: &TrapFrame, vector: u64, error: u64, what: fmt::A
     );
 }
 
+/// As [`check_trap`], for a locked instruction: some report its fault as the read's, some as the write's.
+pub(crate) fn check_locked(trap: &TrapFrame, error: u64, what: fmt::Arguments<'_>) {
+    check_trap(&TrapFrame { error_code: trap.error_code | 2, ..*trap }, 14, error | 2, what);
+}
+
 /// The attempt must have ended with one of these vectors.
 pub(crate) fn check_vector(trap: &TrapFrame, vectors: &[u64], what: fmt::Arguments<'_>) {
     check(vectors.contains(&trap.vector), format_args!("{what}: {} instead of {vectors:?}", Shown(trap)));

@@ -27,19 +27,23 @@ pub enum Kernel {
     SmallestGuest,
     /// The conformance suite, a guest.
     ConformanceSuite,
+    /// The hostile guest.
+    HostileGuest,
     /// The hypervisor.
     Hypervisor,
 }
 
 impl Kernel {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Demo, Self::SmallestGuest, Self::ConformanceSuite, Self::Hypervisor];
+    pub const ALL: [Self; 5] =
+        [Self::Demo, Self::SmallestGuest, Self::ConformanceSuite, Self::HostileGuest, Self::Hypervisor];
 
     fn label(self) -> &'static str {
         match self {
             Self::Demo => "building the demo kernel",
             Self::SmallestGuest => "building the smallest guest",
             Self::ConformanceSuite => "building the conformance suite",
+            Self::HostileGuest => "building the hostile guest",
             Self::Hypervisor => "building the hypervisor",
         }
     }
@@ -50,6 +54,7 @@ impl Kernel {
             Self::Demo => &["--package", "guest-demo-kernel", "--release"],
             Self::SmallestGuest => &["--package", "guest-demo-kernel", "--example", "smallest", "--release"],
             Self::ConformanceSuite => &["--package", "conformance-suite", "--release"],
+            Self::HostileGuest => &["--package", "hostile-guest", "--release"],
             Self::Hypervisor => &["--package", "hypervisor", "--profile", "hypervisor"],
         }
     }
@@ -60,6 +65,7 @@ impl Kernel {
             Self::Demo => workspace.demo_kernel(),
             Self::SmallestGuest => workspace.smallest_guest(),
             Self::ConformanceSuite => workspace.conformance_suite(),
+            Self::HostileGuest => workspace.hostile_guest(),
             Self::Hypervisor => workspace.hypervisor(),
         }
     }

@@ -51,6 +51,11 @@ impl Workspace {
         self.target.join(KERNEL_TARGET).join("release/conformance-suite")
     }
 
+    /// The hostile guest's ELF.
+    pub fn hostile_guest(&self) -> PathBuf {
+        self.target.join(KERNEL_TARGET).join("release/hostile-guest")
+    }
+
     /// The hypervisor's ELF.
     pub fn hypervisor(&self) -> PathBuf {
         self.target.join(KERNEL_TARGET).join("hypervisor/hypervisor")

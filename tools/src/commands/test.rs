@@ -11,6 +11,7 @@ mod case;
 mod domains;
 mod elf_edit;
 mod host;
+mod hostile;
 mod readme;
 mod shell;
 
@@ -70,6 +71,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(domains::cases());
     cases.extend(bad_guests::cases());
     cases.extend(bad_systems::cases());
+    cases.extend(hostile::cases());
     cases.extend(host::cases());
     cases
 }

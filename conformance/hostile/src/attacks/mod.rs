@@ -8,6 +8,7 @@ mod instructions;
 mod memory;
 mod random;
 mod registered;
+mod roots;
 mod segments;
 mod stops;
 mod user;

@@ -42,7 +42,7 @@ struct Run {
 }
 
 pub(super) fn run() {
-    let seed = option("seed", DEFAULT_SEED) | 1;
+    let seed = option("seed", DEFAULT_SEED).max(1);
     let count = option("count", DEFAULT_COUNT);
     println!("random: seed={seed:#x} count={count}");
     let arena = world::frames(ARENA_FRAMES * 4096, 4096);
@@ -96,7 +96,7 @@ impl Run {
     fn random_call(&mut self) -> i64 {
         let id = match self.next() % 16 {
             0 => CallId(self.word()),
-            1 => CallId(self.next() % 8 << 16 | self.next() % 12),
+            1 => CallId(((self.next() % 8) << 16) | (self.next() % 12)),
             2 => Mmu::LoadRoot.id(),
             3 => Console::Write.id(),
             _ => calls::CALLS[self.next() as usize % calls::CALLS.len()],
@@ -111,11 +111,13 @@ impl Run {
                     _ => self.roots[self.next() as usize % self.roots.len()],
                 };
                 arguments[1] &= 3;
-                arguments[2] = u64::from(self.next() % 16 == 0);
+                arguments[2] = u64::from(self.next().is_multiple_of(16));
             }
             id if id == Base::Batch.id() => return self.random_batch(),
             id if id == Cpu::Cpuid.id() => arguments[2] = self.harmless(arguments[2]),
-            id if id == Console::Write.id() => arguments[1] = u64::from(self.next() % 8 == 0) * self.next(),
+            id if id == Console::Write.id() => {
+                arguments[1] = u64::from(self.next().is_multiple_of(8)) * self.next()
+            }
             id if id == Console::Read.id() => arguments[0] = self.arena,
             id if id == Event::RegisterPage.id() || id == Cpu::RegisterArea.id() => {
                 arguments[0] = self.harmless(arguments[0]);
@@ -182,7 +184,7 @@ impl Run {
         let is_arena = (self.arena..self.arena + ARENA_FRAMES * 4096).contains(&(frame & FRAME));
         let rights = if is_arena && flags & tables::PS == 0 { 7 } else { 5 };
         world::put(place, (frame & FRAME) | flags & !7 & !tables::PS | rights & self.next() | P);
-        if self.next() % 4 == 0 {
+        if self.next().is_multiple_of(4) {
             // A large page, never writable: it may show what is behind the arena.
             world::put(place, (frame & FRAME & !0x1f_ffff) | flags & !2 | tables::PS);
         }
@@ -241,7 +243,7 @@ impl Run {
             *register = self.word();
         }
         state.rflags = self.next() & 0x3f_fcff;
-        if self.next() % 4 == 0 {
+        if self.next().is_multiple_of(4) {
             state.rsp = self.word();
         }
         self.bind_timer();

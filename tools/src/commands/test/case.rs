@@ -68,6 +68,8 @@ pub struct Kernels {
     pub smallest: ElfFile,
     /// The conformance suite.
     pub conformance: ElfFile,
+    /// The hostile guest.
+    pub hostile: ElfFile,
     /// The hypervisor.
     pub hypervisor: ElfFile,
 }
@@ -91,6 +93,7 @@ impl Context {
             demo: build(Kernel::Demo)?,
             smallest: build(Kernel::SmallestGuest)?,
             conformance: build(Kernel::ConformanceSuite)?,
+            hostile: build(Kernel::HostileGuest)?,
             hypervisor: build(Kernel::Hypervisor)?,
         })
     }

@@ -55,6 +55,9 @@ pub(super) fn software_interrupts() {
             0,
             format_args!("int3 in {mode:?} mode"),
         );
+        // QEMU does not know int1.
+        let trap = attempt::run(&attempt::bytes(mode, &[0xf1]));
+        check_vector(&trap, &[1, 6], format_args!("int1 in {mode:?} mode"));
         // With prefixes, which the one who reads the instruction must not trip over.
         for bytes in
             [&[0x48, 0xcd, 0x80][..], &[0xf0, 0xcd, 0x80], &[0x66, 0x66, 0xcd, 0xff], &[0xf3, 0xcd, 0x0e]]

@@ -231,10 +231,6 @@ impl Run {
         let mut program = [0; 48];
         for byte in &mut program {
             *byte = self.next() as u8;
-            // QEMU's TCG stops the machine at `int1` as at a debugger's breakpoint.
-            if *byte == 0xf1 {
-                *byte = 0x0f;
-            }
         }
         let mut state = attempt::bytes(Mode::User, &program);
         for register in

@@ -36,11 +36,19 @@ fn order(report: &mut Report) {
 /// Two threads that never give way must both get on.
 fn preemption(report: &mut Report) {
     const WORK_NS: u64 = 15_000_000;
+    // Others may have the CPU for all of that time; a thread that is never preempted keeps it even longer.
+    const PATIENCE_NS: u64 = 5_000_000_000;
     static ROUNDS: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
     let before = statistics().preemptions;
-    let end = time::now_ns() + 2 * WORK_NS;
+    ROUNDS.iter().for_each(|rounds| rounds.store(0, Ordering::Relaxed));
+    let start = time::now_ns();
+    let is_alone = |index: usize| ROUNDS[1 - index].load(Ordering::Relaxed) == 0;
+    let goes_on = move |index: usize| {
+        let passed = time::now_ns() - start;
+        passed < 2 * WORK_NS || (is_alone(index) && passed < PATIENCE_NS)
+    };
     let compute = move |index: usize| {
-        while time::now_ns() < end {
+        while goes_on(index) {
             ROUNDS[index].fetch_add(1, Ordering::Relaxed);
         }
     };

@@ -65,9 +65,7 @@ fn place(machine: &mut Machine, number: u16, domain: &Domain<'_>) -> Result<(), 
     };
     let mut memory = machine.allocate_domain(domain.memory_bytes).ok_or(Refusal::NoMemory)?;
     let start = builder::build(memory.bytes(), &kernel, request)?;
-    let mut name = [0; crate::domain::NAME_BYTES];
-    let length = domain.name.len().min(name.len());
-    name[..length].copy_from_slice(&domain.name.as_bytes()[..length]);
+    let name = padded(domain.name);
     let placed = placement::Placed {
         number,
         name,
@@ -80,6 +78,14 @@ fn place(machine: &mut Machine, number: u16, domain: &Domain<'_>) -> Result<(), 
     machine.install_domain(memory, placed)
 }
 
+/// A name as the hypervisor keeps it: padded with zeros.
+fn padded(name: &str) -> [u8; crate::domain::NAME_BYTES] {
+    let mut bytes = [0; crate::domain::NAME_BYTES];
+    let length = name.len().min(bytes.len());
+    bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+    bytes
+}
+
 fn refuse_image(reason: &str) -> ! {
     console::print("pvops: system image refused: ");
     console::print(reason);
@@ -88,10 +94,7 @@ fn refuse_image(reason: &str) -> ! {
 }
 
 fn refuse_domain(domain: &Domain<'_>, refusal: Refusal) -> ! {
-    let mut name = [0; crate::domain::NAME_BYTES];
-    let length = domain.name.len().min(name.len());
-    name[..length].copy_from_slice(&domain.name.as_bytes()[..length]);
-    crash::print_name(&name);
+    crash::print_name(&padded(domain.name));
     console::print("refused: ");
     console::print(refusal.message());
     console::print("\n");

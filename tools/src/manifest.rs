@@ -10,7 +10,7 @@ mod schema;
 
 use std::path::{Path, PathBuf};
 
-use system_image::{CrashPolicy, DomainDescription, SystemDescription, VcpuPlacement};
+use system_image::{CrashPolicy, Device, DomainDescription, SystemDescription, VcpuPlacement};
 
 use crate::elf_file::{self, ElfFile};
 use crate::failure::{Failure, Kind};
@@ -24,6 +24,8 @@ pub struct Manifest {
     pub name: String,
     /// Domains in the order of the file.
     pub domains: Vec<ManifestDomain>,
+    /// Channels, each by the places of its two domains.
+    pub channels: Vec<[u16; 2]>,
 }
 
 /// A domain of a checked manifest.
@@ -43,6 +45,8 @@ pub struct ManifestDomain {
     pub console: bool,
     /// What happens when it crashes.
     pub crash_policy: CrashPolicy,
+    /// Devices that it alone drives.
+    pub devices: Vec<Device>,
 }
 
 impl Manifest {
@@ -74,14 +78,20 @@ impl Manifest {
             vcpus: vec![VcpuPlacement { cpu: 0, priority: DEFAULT_PRIORITY }],
             console: true,
             crash_policy: CrashPolicy::Stop,
+            devices: Vec::new(),
         };
-        Self { name: "run".into(), domains: vec![domain] }
+        Self { name: "run".into(), domains: vec![domain], channels: Vec::new() }
     }
 
     /// Compiles it into the bytes of a system image.
     pub fn compile(&self, debug_exit_port: Option<u16>) -> Result<Vec<u8>, Failure> {
         let domains = self.domains.iter().map(ManifestDomain::describe).collect();
-        let description = SystemDescription { name: self.name.clone(), debug_exit_port, domains };
+        let description = SystemDescription {
+            name: self.name.clone(),
+            debug_exit_port,
+            domains,
+            channels: self.channels.clone(),
+        };
         system_image::write(&description).map_err(|error| {
             Failure::new(Kind::Manifest, format!("error: cannot make the system image: {error}"))
         })
@@ -103,6 +113,7 @@ impl ManifestDomain {
             vcpus: self.vcpus.clone(),
             crash_policy: self.crash_policy,
             has_console: self.console,
+            devices: self.devices.clone(),
         }
     }
 }

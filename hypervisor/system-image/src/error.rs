@@ -39,6 +39,39 @@ pub enum ImageError {
     BadPriority,
     /// An unknown crash action, or restart limits that do not go with it.
     BadCrashPolicy,
+    /// A domain has more than [`MAX_DEVICES`](crate::layout::MAX_DEVICES) devices.
+    BadDeviceCount,
+    /// A device without ports, MMIO and interrupt.
+    EmptyDevice,
+    /// No port, or ports beyond 0xffff.
+    BadPorts,
+    /// MMIO that is not made of whole pages, is empty, or ends beyond
+    /// [`MAX_MMIO_END`](crate::layout::MAX_MMIO_END).
+    BadMmio,
+    /// MMIO where the domain has its memory.
+    MmioInMemory,
+    /// An interrupt of [`MAX_INTERRUPTS`](crate::layout::MAX_INTERRUPTS) or above.
+    BadInterrupt,
+    /// Ports of [`RESERVED_PORTS`](crate::RESERVED_PORTS), or those of the debug-exit device.
+    ReservedPorts,
+    /// Addresses of [`RESERVED_MMIO`](crate::RESERVED_MMIO).
+    ReservedMmio,
+    /// An interrupt of [`RESERVED_INTERRUPTS`](crate::RESERVED_INTERRUPTS).
+    ReservedInterrupt,
+    /// Two devices have a port in common.
+    PortsOverlap,
+    /// Two devices have an address in common.
+    MmioOverlap,
+    /// Two devices have the same interrupt.
+    SharedInterrupt,
+    /// A domain has more than [`MAX_CHANNELS`](crate::layout::MAX_CHANNELS) channels.
+    BadChannelCount,
+    /// A channel to a domain that does not exist.
+    BadChannelPeer,
+    /// A channel between a domain and itself.
+    ChannelToItself,
+    /// The other end of a channel does not exist or belongs to another channel.
+    OneSidedChannel,
 }
 
 impl ImageError {
@@ -61,7 +94,23 @@ impl ImageError {
             Self::BadVcpuCount => "number of virtual CPUs out of range",
             Self::BadCpu => "virtual CPU placed on a CPU number out of range",
             Self::BadPriority => "priority out of range",
-            Self::BadCrashPolicy => "unknown crash policy",
+            Self::BadCrashPolicy => "crash policy unknown or out of range",
+            Self::BadDeviceCount => "number of devices out of range",
+            Self::EmptyDevice => "device without ports, MMIO and interrupt",
+            Self::BadPorts => "device's ports out of range",
+            Self::BadMmio => "device's MMIO out of range or not in whole pages",
+            Self::MmioInMemory => "device's MMIO lies in its domain's memory",
+            Self::BadInterrupt => "device's interrupt out of range",
+            Self::ReservedPorts => "device's ports are not assignable",
+            Self::ReservedMmio => "device's MMIO is not assignable",
+            Self::ReservedInterrupt => "device's interrupt is not assignable",
+            Self::PortsOverlap => "two devices have ports in common",
+            Self::MmioOverlap => "two devices have MMIO in common",
+            Self::SharedInterrupt => "two devices have the same interrupt",
+            Self::BadChannelCount => "number of channels out of range",
+            Self::BadChannelPeer => "channel to a domain that does not exist",
+            Self::ChannelToItself => "channel between a domain and itself",
+            Self::OneSidedChannel => "the two ends of a channel do not match",
         }
     }
 }

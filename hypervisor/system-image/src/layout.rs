@@ -33,11 +33,25 @@ pub const MEMORY_UNIT: u64 = 2 << 20;
 pub const MIN_MEMORY: u64 = 8 << 20;
 /// The most memory of a domain.
 pub const MAX_MEMORY: u64 = 64 << 30;
+/// Most devices of one domain.
+pub const MAX_DEVICES: usize = 8;
+/// Most channels of one domain.
+pub const MAX_CHANNELS: usize = 16;
+/// Most restarts that a crash policy allows: as many crashes are remembered.
+pub const MAX_RESTARTS: u32 = 16;
+/// A device's MMIO is a multiple of this, in size and place: what page tables can map.
+pub const MMIO_UNIT: u64 = 4096;
+/// A device's MMIO ends here at the latest: the most physical address bits that x86_64 machines commonly have.
+pub const MAX_MMIO_END: u64 = 1 << 46;
+/// Numbers of interrupts are below this: what ten IOAPICs of 24 inputs have, more than there are vectors for.
+pub const MAX_INTERRUPTS: u32 = 240;
 /// Guest ELFs begin at a multiple of this.
 pub const IMAGE_ALIGN: u64 = 4096;
 
 /// Where QEMU users put the debug-exit device; part of the FPU's legacy range, unused on real machines.
 pub const CUSTOMARY_DEBUG_EXIT_PORT: u16 = 0xf4;
+/// Ports of a debug-exit device.
+pub const DEBUG_EXIT_PORTS: u16 = 4;
 
 /// Offsets in the header.
 pub mod header {
@@ -97,10 +111,18 @@ pub mod entry {
     pub const RESERVED: usize = 92;
     /// [`MAX_VCPUS`](super::MAX_VCPUS) records of [`VCPU_SIZE`] bytes, unused ones zero.
     pub const VCPUS: usize = 96;
+    /// `u32`: number of devices.
+    pub const DEVICE_COUNT: usize = VCPUS + super::MAX_VCPUS * VCPU_SIZE;
+    /// `u32`: number of channels.
+    pub const CHANNEL_COUNT: usize = DEVICE_COUNT + 4;
+    /// [`MAX_DEVICES`](super::MAX_DEVICES) records of [`DEVICE_SIZE`] bytes, unused ones zero.
+    pub const DEVICES: usize = CHANNEL_COUNT + 4;
+    /// [`MAX_CHANNELS`](super::MAX_CHANNELS) records of [`CHANNEL_SIZE`] bytes, unused ones zero.
+    pub const CHANNELS: usize = DEVICES + super::MAX_DEVICES * DEVICE_SIZE;
     /// Zeroes up to [`SIZE`].
-    pub const RESERVED_TAIL: usize = VCPUS + super::MAX_VCPUS * VCPU_SIZE;
+    pub const RESERVED_TAIL: usize = CHANNELS + super::MAX_CHANNELS * CHANNEL_SIZE;
     /// Size of the entry in this revision.
-    pub const SIZE: usize = 192;
+    pub const SIZE: usize = 512;
 
     /// Size of one virtual CPU's record.
     pub const VCPU_SIZE: usize = 8;
@@ -110,6 +132,38 @@ pub mod entry {
     pub const VCPU_PRIORITY: usize = 4;
     /// Zeroes up to the end of the record.
     pub const VCPU_RESERVED: usize = 5;
+
+    /// Size of one device's record.
+    pub const DEVICE_SIZE: usize = 32;
+    /// `u32` in a record: which of the three parts the device has, see the `PART_` constants. Fields of the others
+    /// are zero.
+    pub const DEVICE_PARTS: usize = 0;
+    /// `u32` in a record: the global system interrupt.
+    pub const DEVICE_INTERRUPT: usize = 4;
+    /// `u16` in a record: the first I/O port.
+    pub const DEVICE_PORT_FIRST: usize = 8;
+    /// `u16` in a record: the number of I/O ports.
+    pub const DEVICE_PORT_COUNT: usize = 10;
+    /// Zeroes up to [`DEVICE_MMIO_BASE`].
+    pub const DEVICE_RESERVED: usize = 12;
+    /// `u64` in a record: the first physical address.
+    pub const DEVICE_MMIO_BASE: usize = 16;
+    /// `u64` in a record: the number of bytes.
+    pub const DEVICE_MMIO_BYTES: usize = 24;
+
+    /// The device has I/O ports.
+    pub const PART_PORTS: u32 = 1;
+    /// The device has MMIO.
+    pub const PART_MMIO: u32 = 2;
+    /// The device has an interrupt.
+    pub const PART_INTERRUPT: u32 = 4;
+
+    /// Size of one channel's record.
+    pub const CHANNEL_SIZE: usize = 4;
+    /// `u16` in a record: the other domain, by its place in the image.
+    pub const CHANNEL_PEER: usize = 0;
+    /// `u16` in a record: the place of this channel's other end among that domain's channels.
+    pub const CHANNEL_PEER_CHANNEL: usize = 2;
 
     /// Flag: the domain has the machine's console.
     pub const FLAG_CONSOLE: u32 = 1;

@@ -20,7 +20,11 @@ mod status;
 mod write;
 
 pub use error::ImageError;
-pub use parse::{CrashPolicy, Domain, Domains, SystemImage, VcpuPlacement, debug_exit_port_of_refused};
+pub use parse::{
+    ChannelEnd, CrashPolicy, Device, Domain, Domains, MmioRange, PortRange, RESERVED_INTERRUPTS,
+    RESERVED_MMIO, RESERVED_PORTS, Reserved, SystemImage, VcpuPlacement, debug_exit_port_of_refused,
+    reserved_interrupt, reserved_mmio, reserved_ports,
+};
 pub use status::ExitStatus;
 #[cfg(any(test, feature = "std"))]
 pub use write::{DomainDescription, SystemDescription, WriteError, update_checksum, write};

@@ -4,9 +4,23 @@
 //! allocated, nothing is cached, and no input makes it panic (see `tests.rs`: every byte altered, every
 //! length cut).
 
+mod channel;
+mod device;
+mod domain;
+mod fields;
+mod reserved;
+
 use crate::checksum::crc32;
 use crate::error::ImageError;
 use crate::layout::{self, entry, header};
+pub use channel::ChannelEnd;
+pub use device::{Device, MmioRange, PortRange};
+pub use domain::{CrashPolicy, Domain, VcpuPlacement};
+use fields::{Fields, printable, to_usize};
+pub use reserved::{
+    RESERVED_INTERRUPTS, RESERVED_MMIO, RESERVED_PORTS, Reserved, reserved_interrupt, reserved_mmio,
+    reserved_ports,
+};
 
 /// A checked image.
 #[derive(Clone, Copy, Debug)]
@@ -20,50 +34,6 @@ pub struct SystemImage<'a> {
     debug_exit_port: u16,
 }
 
-/// One domain of a checked image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Domain<'a> {
-    /// Unique in the image, not empty, without control characters.
-    pub name: &'a str,
-    /// The guest ELF, unchecked.
-    pub image: &'a [u8],
-    /// The guest's command line.
-    pub cmdline: &'a str,
-    /// Memory in bytes: a multiple of 2 MiB, at least 8 MiB.
-    pub memory_bytes: u64,
-    /// What happens when it crashes.
-    pub crash_policy: CrashPolicy,
-    /// Whether it has the machine's console.
-    pub has_console: bool,
-    vcpu_count: usize,
-    vcpus: [VcpuPlacement; layout::MAX_VCPUS],
-}
-
-/// Where a virtual CPU runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct VcpuPlacement {
-    /// The physical CPU's number, below 64; the machine may have fewer.
-    pub cpu: u32,
-    /// 0 (lowest) to 31.
-    pub priority: u8,
-}
-
-/// What happens to a domain that crashed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CrashPolicy {
-    /// It stays stopped, the others go on.
-    Stop,
-    /// It is started anew, unless that was done `times` times in the last `within_seconds`; then it stops.
-    Restart {
-        /// Restarts allowed, at least 1.
-        times: u32,
-        /// The window in which they are counted, at least 1.
-        within_seconds: u32,
-    },
-    /// The whole system halts.
-    HaltSystem,
-}
-
 impl<'a> SystemImage<'a> {
     /// Checks everything that can be checked without knowing the machine or the ELF format.
     ///
@@ -71,12 +41,10 @@ impl<'a> SystemImage<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
         let image = Self::parse_header(bytes)?;
         for index in 0..image.domain_count {
-            let domain = image.domain(index)?;
-            for earlier in 0..index {
-                if image.domain(earlier)?.name == domain.name {
-                    return Err(ImageError::DuplicateName);
-                }
-            }
+            image.check_domain(index)?;
+        }
+        for index in 0..image.domain_count {
+            image.check_ends(index)?;
         }
         image.check_overlaps()?;
         Ok(image)
@@ -95,6 +63,25 @@ impl<'a> SystemImage<'a> {
     /// The domains, in the order of the manifest; there is at least one.
     pub fn domains(&self) -> Domains<'a> {
         Domains { image: *self, next: 0 }
+    }
+
+    /// A domain by itself, and apart from those before it.
+    fn check_domain(&self, index: usize) -> Result<(), ImageError> {
+        let domain = self.domain(index)?;
+        let devices = domain.devices();
+        for (number, device) in devices.iter().enumerate() {
+            devices.iter().take(number).try_for_each(|other| device.check_apart(other))?;
+        }
+        for earlier in 0..index {
+            let earlier = self.domain(earlier)?;
+            if earlier.name == domain.name {
+                return Err(ImageError::DuplicateName);
+            }
+            for device in devices {
+                earlier.devices().iter().try_for_each(|other| device.check_apart(other))?;
+            }
+        }
+        Ok(())
     }
 
     fn parse_header(bytes: &'a [u8]) -> Result<Self, ImageError> {
@@ -171,7 +158,9 @@ impl<'a> SystemImage<'a> {
         {
             return Err(ImageError::BadMemory);
         }
-        let (vcpu_count, vcpus) = fields.vcpus()?;
+        let (devices, channels) = (fields.devices()?, fields.channels()?);
+        self.check_devices(devices.as_slice(), memory_bytes)?;
+        self.check_peers(index, channels.as_slice())?;
         Ok(Domain {
             name: fields.name(entry::NAME)?,
             image: self.guest_image(&fields)?,
@@ -179,9 +168,22 @@ impl<'a> SystemImage<'a> {
             memory_bytes,
             crash_policy: fields.crash_policy()?,
             has_console: flags & entry::FLAG_CONSOLE != 0,
-            vcpu_count,
-            vcpus,
+            vcpus: fields.vcpus()?,
+            devices,
+            channels,
         })
+    }
+
+    fn check_devices(&self, devices: &[Device], memory_bytes: u64) -> Result<(), ImageError> {
+        let debug_exit = PortRange { first: self.debug_exit_port, count: layout::DEBUG_EXIT_PORTS };
+        for device in devices {
+            device.check(memory_bytes)?;
+            let takes_exit = device.ports.is_some_and(|ports| ports.overlaps(debug_exit));
+            if self.debug_exit_port != 0 && takes_exit {
+                return Err(ImageError::ReservedPorts);
+            }
+        }
+        Ok(())
     }
 
     fn guest_image(&self, fields: &Fields<'a>) -> Result<&'a [u8], ImageError> {
@@ -238,13 +240,6 @@ impl<'a> SystemImage<'a> {
     }
 }
 
-impl Domain<'_> {
-    /// Its virtual CPUs' placements, at least one, in order of their numbers.
-    pub fn vcpus(&self) -> &[VcpuPlacement] {
-        self.vcpus.get(..self.vcpu_count).unwrap_or(&[])
-    }
-}
-
 /// The debug-exit port that a refused image names, if it is the customary one.
 ///
 /// Refusing an image is worth a status too, but its fields are not to be trusted: only [`CUSTOMARY_DEBUG_EXIT_PORT`]
@@ -294,93 +289,4 @@ impl Range {
         self.offset < other.offset.saturating_add(other.size)
             && other.offset < self.offset.saturating_add(self.size)
     }
-}
-
-/// Little-endian fields at given offsets; reading past the end is an error, never a panic.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn array<const N: usize>(&self, offset: usize) -> Result<[u8; N], ImageError> {
-        self.0.get(offset..).and_then(|rest| rest.first_chunk()).copied().ok_or(ImageError::Truncated)
-    }
-
-    fn u16(&self, offset: usize) -> Result<u16, ImageError> {
-        Ok(u16::from_le_bytes(self.array(offset)?))
-    }
-
-    fn u32(&self, offset: usize) -> Result<u32, ImageError> {
-        Ok(u32::from_le_bytes(self.array(offset)?))
-    }
-
-    fn u64(&self, offset: usize) -> Result<u64, ImageError> {
-        Ok(u64::from_le_bytes(self.array(offset)?))
-    }
-
-    fn expect_zero(&self, from: usize, to: usize) -> Result<(), ImageError> {
-        let bytes = self.0.get(from..to).ok_or(ImageError::Truncated)?;
-        if bytes.iter().any(|&byte| byte != 0) { Err(ImageError::ReservedNotZero) } else { Ok(()) }
-    }
-
-    fn name(&self, offset: usize) -> Result<&'a str, ImageError> {
-        let field = self
-            .0
-            .get(offset..)
-            .and_then(|rest| rest.get(..layout::NAME_SIZE))
-            .ok_or(ImageError::Truncated)?;
-        let size = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());
-        let (name, padding) = field.split_at(size);
-        if padding.iter().any(|&byte| byte != 0) {
-            return Err(ImageError::ReservedNotZero);
-        }
-        printable(name).filter(|name| !name.is_empty()).ok_or(ImageError::BadName)
-    }
-
-    fn vcpus(&self) -> Result<(usize, [VcpuPlacement; layout::MAX_VCPUS]), ImageError> {
-        let count = to_usize(self.u32(entry::VCPU_COUNT)?.into());
-        if count == 0 || count > layout::MAX_VCPUS {
-            return Err(ImageError::BadVcpuCount);
-        }
-        let mut vcpus = [VcpuPlacement::default(); layout::MAX_VCPUS];
-        for (index, vcpu) in vcpus.iter_mut().enumerate() {
-            let record = entry::VCPUS + index * entry::VCPU_SIZE;
-            if index >= count {
-                self.expect_zero(record, record + entry::VCPU_SIZE)?;
-                continue;
-            }
-            let [priority] = self.array(record + entry::VCPU_PRIORITY)?;
-            *vcpu = VcpuPlacement { cpu: self.u32(record + entry::VCPU_CPU)?, priority };
-            self.expect_zero(record + entry::VCPU_RESERVED, record + entry::VCPU_SIZE)?;
-            if vcpu.cpu >= layout::MAX_CPUS {
-                return Err(ImageError::BadCpu);
-            }
-            if vcpu.priority > layout::MAX_PRIORITY {
-                return Err(ImageError::BadPriority);
-            }
-        }
-        Ok((count, vcpus))
-    }
-
-    fn crash_policy(&self) -> Result<CrashPolicy, ImageError> {
-        let times = self.u32(entry::RESTART_TIMES)?;
-        let within_seconds = self.u32(entry::RESTART_WITHIN_SECONDS)?;
-        match (self.u32(entry::CRASH_ACTION)?, times, within_seconds) {
-            (entry::CRASH_STOP, 0, 0) => Ok(CrashPolicy::Stop),
-            (entry::CRASH_RESTART, 1.., 1..) => Ok(CrashPolicy::Restart { times, within_seconds }),
-            (entry::CRASH_HALT_SYSTEM, 0, 0) => Ok(CrashPolicy::HaltSystem),
-            _ => Err(ImageError::BadCrashPolicy),
-        }
-    }
-}
-
-/// UTF-8 without control characters, so that printing it cannot upset a terminal.
-fn printable(bytes: &[u8]) -> Option<&str> {
-    if bytes.iter().any(u8::is_ascii_control) {
-        return None;
-    }
-    core::str::from_utf8(bytes).ok()
-}
-
-/// Saturates on hosts with narrower pointers; the ranges checked afterwards then do not fit.
-fn to_usize(value: u64) -> usize {
-    usize::try_from(value).unwrap_or(usize::MAX)
 }

@@ -1,5 +1,9 @@
 //! Round trips, every rule broken, every byte altered, every length cut.
 
+mod channels;
+mod devices;
+mod random;
+
 use crate::layout::{self, entry, header};
 use crate::*;
 
@@ -12,18 +16,31 @@ fn domain(name: &str) -> DomainDescription {
         vcpus: vec![VcpuPlacement { cpu: 1, priority: 16 }, VcpuPlacement { cpu: 0, priority: 3 }],
         crash_policy: CrashPolicy::Restart { times: 3, within_seconds: 10 },
         has_console: true,
+        devices: Vec::new(),
     }
 }
 
+/// Two domains with all that domains can have: devices, and two channels between them.
 fn system() -> SystemDescription {
+    let mut first = domain("first");
+    first.devices = vec![
+        Device { ports: Some(PortRange { first: 0x2f8, count: 8 }), interrupt: Some(3), ..Device::default() },
+        Device { mmio: Some(MmioRange { base: 0xe000_0000, bytes: 0x2000 }), ..Device::default() },
+    ];
     let mut quiet = domain("quiet");
     quiet.cmdline.clear();
     quiet.has_console = false;
     quiet.crash_policy = CrashPolicy::HaltSystem;
+    quiet.devices = vec![Device {
+        ports: Some(PortRange { first: 0x3e8, count: 8 }),
+        mmio: Some(MmioRange { base: 0xe000_2000, bytes: 0x1000 }),
+        interrupt: Some(20),
+    }];
     SystemDescription {
         name: "test".into(),
         debug_exit_port: Some(0xf4),
-        domains: vec![domain("first"), quiet],
+        domains: vec![first, quiet],
+        channels: vec![[0, 1], [1, 0]],
     }
 }
 
@@ -66,6 +83,8 @@ fn reads_back_what_was_written() {
     );
     assert_eq!(domains[0].crash_policy, CrashPolicy::Restart { times: 3, within_seconds: 10 });
     assert!(domains[0].has_console);
+    assert_eq!(domains[0].devices(), system().domains[0].devices);
+    assert_eq!(domains[1].devices(), system().domains[1].devices);
     assert_eq!(domains[1].cmdline, "");
     assert_eq!(domains[1].crash_policy, CrashPolicy::HaltSystem);
     assert!(!domains[1].has_console);
@@ -189,6 +208,14 @@ fn number_rules() {
     assert_eq!(with_entry(entry::VCPUS + entry::VCPU_RESERVED, &[1]), Err(ImageError::ReservedNotZero));
     assert_eq!(with_entry(entry::CRASH_ACTION, &[3]), Err(ImageError::BadCrashPolicy));
     assert_eq!(with_entry(entry::RESTART_TIMES, &[1]), Err(ImageError::BadCrashPolicy));
+    let restart = |times: u32, within: u32| {
+        let fields = [entry::CRASH_RESTART, times, within].map(u32::to_le_bytes).concat();
+        with_entry(entry::CRASH_ACTION, &fields)
+    };
+    assert_eq!(restart(layout::MAX_RESTARTS, 1), Ok(()));
+    assert_eq!(restart(layout::MAX_RESTARTS + 1, 1), Err(ImageError::BadCrashPolicy));
+    assert_eq!(restart(0, 1), Err(ImageError::BadCrashPolicy));
+    assert_eq!(restart(1, 0), Err(ImageError::BadCrashPolicy));
     assert_eq!(with_entry(entry::FLAGS, &[2]), Err(ImageError::ReservedNotZero));
     assert_eq!(with_entry(entry::RESERVED, &[1]), Err(ImageError::ReservedNotZero));
     assert_eq!(with_entry(entry::RESERVED_TAIL, &[1]), Err(ImageError::ReservedNotZero));
@@ -215,7 +242,12 @@ fn the_writer_refuses_what_does_not_fit() {
     crowded.domains[0].vcpus = vec![VcpuPlacement::default(); layout::MAX_VCPUS + 1];
     assert!(matches!(write(&crowded), Err(WriteError::DoesNotFit(_))));
 
+    let mut full_of_devices = system();
+    full_of_devices.domains[0].devices = vec![Device::default(); layout::MAX_DEVICES + 1];
+    assert!(matches!(write(&full_of_devices), Err(WriteError::DoesNotFit(_))));
+
     let mut empty = system();
     empty.domains.clear();
+    empty.channels.clear();
     assert_eq!(write(&empty), Err(WriteError::Refused(ImageError::BadDomainCount)));
 }

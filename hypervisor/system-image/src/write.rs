@@ -5,7 +5,7 @@
 
 use crate::checksum::crc32;
 use crate::layout::{self, entry, header};
-use crate::{CrashPolicy, ImageError, SystemImage, VcpuPlacement};
+use crate::{ChannelEnd, CrashPolicy, Device, ImageError, SystemImage, VcpuPlacement};
 
 /// What to write.
 #[derive(Clone, Debug)]
@@ -16,6 +16,9 @@ pub struct SystemDescription {
     pub debug_exit_port: Option<u16>,
     /// The domains, at least one.
     pub domains: Vec<DomainDescription>,
+    /// The channels, each by the places of its two domains in `domains`. A domain's channels are numbered from 0 in
+    /// this order.
+    pub channels: Vec<[u16; 2]>,
 }
 
 /// One domain to write.
@@ -35,12 +38,14 @@ pub struct DomainDescription {
     pub crash_policy: CrashPolicy,
     /// Whether it has the machine's console.
     pub has_console: bool,
+    /// Assigned devices, at most 8.
+    pub devices: Vec<Device>,
 }
 
 /// Why a description cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteError {
-    /// A name does not fit its field, or there are too many domains or virtual CPUs.
+    /// A name does not fit its field, or there are too many domains, virtual CPUs, devices or channels.
     DoesNotFit(&'static str),
     /// The written image breaks a rule.
     Refused(ImageError),
@@ -62,9 +67,10 @@ pub fn write(system: &SystemDescription) -> Result<Vec<u8>, WriteError> {
     if system.domains.len() > layout::MAX_DOMAINS {
         return Err(WriteError::DoesNotFit("the number of domains"));
     }
+    let channels = system.channel_ends()?;
     let mut image = vec![0; header::SIZE + system.domains.len() * entry::SIZE];
     for (index, domain) in system.domains.iter().enumerate() {
-        let entry = domain.entry(&mut image)?;
+        let entry = domain.entry(&channels[index], &mut image)?;
         let start = header::SIZE + index * entry::SIZE;
         image[start..start + entry::SIZE].copy_from_slice(&entry);
     }
@@ -80,6 +86,24 @@ pub fn update_checksum(image: &mut [u8]) {
 }
 
 impl SystemDescription {
+    /// The ends of channels of each domain.
+    fn channel_ends(&self) -> Result<Vec<Vec<ChannelEnd>>, WriteError> {
+        let mut ends = vec![Vec::new(); self.domains.len()];
+        for &[one, other] in &self.channels {
+            let number = |domain: u16| {
+                let list = ends.get(usize::from(domain));
+                list.map(|list| list.len() as u16).ok_or(WriteError::Refused(ImageError::BadChannelPeer))
+            };
+            let (one_end, other_end) = (number(one)?, number(other)?);
+            ends[usize::from(one)].push(ChannelEnd { peer: other, peer_channel: other_end });
+            ends[usize::from(other)].push(ChannelEnd { peer: one, peer_channel: one_end });
+        }
+        if ends.iter().any(|list| list.len() > layout::MAX_CHANNELS) {
+            return Err(WriteError::DoesNotFit("the number of channels"));
+        }
+        Ok(ends)
+    }
+
     fn fill_header(&self, image: &mut [u8]) -> Result<(), WriteError> {
         let total_size = image.len() as u64;
         put(image, header::MAGIC, &layout::MAGIC);
@@ -97,9 +121,12 @@ impl SystemDescription {
 
 impl DomainDescription {
     /// Appends this domain's blobs to `image` and returns its entry.
-    fn entry(&self, image: &mut Vec<u8>) -> Result<[u8; entry::SIZE], WriteError> {
+    fn entry(&self, channels: &[ChannelEnd], image: &mut Vec<u8>) -> Result<[u8; entry::SIZE], WriteError> {
         if self.vcpus.len() > layout::MAX_VCPUS {
             return Err(WriteError::DoesNotFit("the number of virtual CPUs"));
+        }
+        if self.devices.len() > layout::MAX_DEVICES {
+            return Err(WriteError::DoesNotFit("the number of devices"));
         }
         let (action, times, within_seconds) = match self.crash_policy {
             CrashPolicy::Stop => (entry::CRASH_STOP, 0, 0),
@@ -128,7 +155,41 @@ impl DomainDescription {
             put(&mut bytes, record + entry::VCPU_CPU, &vcpu.cpu.to_le_bytes());
             put(&mut bytes, record + entry::VCPU_PRIORITY, &[vcpu.priority]);
         }
+        self.put_devices(&mut bytes);
+        put_channels(&mut bytes, channels);
         Ok(bytes)
+    }
+
+    fn put_devices(&self, bytes: &mut [u8]) {
+        put(bytes, entry::DEVICE_COUNT, &(self.devices.len() as u32).to_le_bytes());
+        for (index, device) in self.devices.iter().enumerate() {
+            let record = entry::DEVICES + index * entry::DEVICE_SIZE;
+            let mut parts = 0;
+            if let Some(ports) = device.ports {
+                parts |= entry::PART_PORTS;
+                put(bytes, record + entry::DEVICE_PORT_FIRST, &ports.first.to_le_bytes());
+                put(bytes, record + entry::DEVICE_PORT_COUNT, &ports.count.to_le_bytes());
+            }
+            if let Some(mmio) = device.mmio {
+                parts |= entry::PART_MMIO;
+                put(bytes, record + entry::DEVICE_MMIO_BASE, &mmio.base.to_le_bytes());
+                put(bytes, record + entry::DEVICE_MMIO_BYTES, &mmio.bytes.to_le_bytes());
+            }
+            if let Some(interrupt) = device.interrupt {
+                parts |= entry::PART_INTERRUPT;
+                put(bytes, record + entry::DEVICE_INTERRUPT, &interrupt.to_le_bytes());
+            }
+            put(bytes, record + entry::DEVICE_PARTS, &parts.to_le_bytes());
+        }
+    }
+}
+
+fn put_channels(bytes: &mut [u8], channels: &[ChannelEnd]) {
+    put(bytes, entry::CHANNEL_COUNT, &(channels.len() as u32).to_le_bytes());
+    for (index, end) in channels.iter().enumerate() {
+        let record = entry::CHANNELS + index * entry::CHANNEL_SIZE;
+        put(bytes, record + entry::CHANNEL_PEER, &end.peer.to_le_bytes());
+        put(bytes, record + entry::CHANNEL_PEER_CHANNEL, &end.peer_channel.to_le_bytes());
     }
 }
 

@@ -32,7 +32,8 @@ pub(super) fn check(document: &Document, folder: &Path, machine: &Machine) -> Re
     check_duplicates(document, &mut problems);
     check_total_memory(document, machine, &mut problems);
     if problems.is_empty() {
-        Ok(Manifest { name: document.system.name.get_ref().clone(), domains })
+        let name = document.system.name.get_ref().clone();
+        Ok(Manifest { name, domains, channels: Vec::new() })
     } else {
         Err(problems)
     }
@@ -65,6 +66,7 @@ fn check_domain(
         vcpus,
         console: domain.console,
         crash_policy,
+        devices: Vec::new(),
     })
 }
 
@@ -171,13 +173,18 @@ fn crash_policy(on_crash: &OnCrash, problems: &mut Vec<Problem>) -> CrashPolicy 
         OnCrash::HaltSystem => return CrashPolicy::HaltSystem,
         OnCrash::Restart(restart) => restart,
     };
-    for (key, value) in [("times", &restart.times), ("within_s", &restart.within_s)] {
+    let (times, most) = (&restart.times, layout::MAX_RESTARTS);
+    if *times.get_ref() > most {
+        let title = format!("more than {most} restarts");
+        problems.push(Problem::new(title, times.span(), "this `times`"));
+    }
+    for (key, value) in [("times", times), ("within_s", &restart.within_s)] {
         if *value.get_ref() == 0 {
             let problem = Problem::new("a restart limit of 0", value.span(), format!("this `{key}`"));
             problems.push(problem.help("to never restart: on_crash = \"stop\""));
         }
     }
-    CrashPolicy::Restart { times: *restart.times.get_ref(), within_seconds: *restart.within_s.get_ref() }
+    CrashPolicy::Restart { times: *times.get_ref(), within_seconds: *restart.within_s.get_ref() }
 }
 
 fn collect<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {

@@ -80,6 +80,7 @@ fn impossible_values() {
     refused("priority = 20", "priority = 32", 9, &["31", "`priority`"]);
     refused("[{ cpu = 0, priority = 20 }]", "[]", 9, &["1 to 8", "`vcpus`"]);
     refused("times = 3", "times = 0", 11, &["`times`"]);
+    refused("times = 3", "times = 17", 11, &["`times`", "16"]);
     refused("\"guest.elf\"", "\"absent.elf\"", 6, &["absent.elf", "`image`"]);
     refused("\"guest.elf\"", "\"guest.txt\"", 6, &["not an ELF", "`image`"]);
     refused("\"two\"", "\"one\"", 14, &["two domains", "`name`"]);

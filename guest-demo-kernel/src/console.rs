@@ -1,16 +1,19 @@
 //! The console: lines out, one at a time, and bytes in, by the console's event port.
 
 use crate::events;
-use crate::sync::{IrqLock, WaitQueue};
+use crate::sync::{IrqLock, Mutex, WaitQueue};
 use alloc::collections::VecDeque;
 use core::fmt::{self, Write};
 use pvops_abi::ops::console::{self, Writer};
 use pvops_abi::ops::event::{EventSource, Port};
+use pvops_abi::ops::irq;
 
 /// Input that nobody reads is kept up to here.
 const MAX_INPUT: usize = 4096;
 
-static OUTPUT: IrqLock<()> = IrqLock::new(());
+/// Waiters sleep and interrupts stay enabled: a line takes milliseconds on a real terminal's line, and whoever is more
+/// urgent must not wait for it.
+static OUTPUT: Mutex<()> = Mutex::new(());
 static INPUT: IrqLock<VecDeque<u8>> = IrqLock::new(VecDeque::new());
 static READERS: WaitQueue = WaitQueue::new();
 
@@ -34,10 +37,9 @@ pub(crate) fn print(text: fmt::Arguments<'_>) {
     _ = Writer.write_fmt(text);
 }
 
-/// Prints even if the crash happened while somebody was printing.
+/// Prints even if the crash happened while somebody was printing, who does not go on meanwhile.
 pub(crate) fn print_in_crash(text: fmt::Arguments<'_>) {
-    let _lock = OUTPUT.try_lock();
-    _ = Writer.write_fmt(text);
+    _ = irq::without(|| Writer.write_fmt(text));
 }
 
 /// Writes bytes as they are.

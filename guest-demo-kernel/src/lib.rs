@@ -5,5 +5,7 @@
 extern crate alloc;
 
 pub mod frame_table;
+pub mod guarded_memory;
+pub mod histogram;
 pub mod line_editor;
 pub mod run_queue;

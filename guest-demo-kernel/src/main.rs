@@ -3,7 +3,7 @@
 //!
 //! It asks for no address and executes no privileged instruction. What it is told is in [`BootContext`]; what it
 //! wants done it says to `pvops_abi::ops`. Reading order: this file, `memory`, `threads`, `trap`, `system_call`,
-//! `process`; then what it is all for, `shell` and `demo`.
+//! `process`; then what it is all for, `shell`, `demo`, `load` and `realtime`.
 #![no_std]
 #![no_main]
 #![deny(unsafe_code)]
@@ -16,8 +16,12 @@ mod console;
 mod cpu;
 mod demo;
 mod events;
+mod load;
 mod memory;
+mod options;
 mod process;
+mod realtime;
+mod report;
 mod shell;
 mod sync;
 mod system_call;
@@ -28,6 +32,7 @@ use alloc::string::String;
 use console::println;
 use core::panic::PanicInfo;
 use memory::{frames, kernel_space};
+use options::Refused;
 use pvops_abi::addr::{PhysAddr, VirtAddr};
 use pvops_abi::boot::{BootContext, option_of};
 use pvops_abi::layout::TrapFrame;
@@ -63,14 +68,19 @@ fn first_thread(boot: &'static BootContext) {
     let reclaimed = frames::reclaim(boot);
     console::start();
     print_banner(reclaimed);
-    match option_of(&command_line, "run") {
-        None | Some("shell") => shell::run(),
-        Some("demo") => finish(demo::run()),
+    let status = match option_of(&command_line, "run") {
+        None | Some("shell") => return shell::run(),
+        Some("demo") => Ok(demo::run()),
+        Some("load") => load::run(&command_line),
+        Some("rt") => realtime::run(&command_line),
         Some(other) => {
-            println!("unknown run={other}: it is shell or demo");
-            sched::shutdown(ShutdownReason::PowerOff, 2)
+            Err(Refused { option: "run", value: other.into(), wanted: "shell, demo, load or rt".into() })
         }
-    }
+    };
+    finish(status.unwrap_or_else(|refused| {
+        println!("{refused}");
+        2
+    }))
 }
 
 /// Ends with the status of a workload. Exercises `sched::shutdown`.

@@ -30,12 +30,6 @@ impl<T> IrqLock<T> {
         let restore = RestoreInterrupts::mask();
         IrqGuard { guard: self.inner.lock(), _restore: restore }
     }
-
-    /// For the panic path, which must not wait.
-    pub(crate) fn try_lock(&self) -> Option<IrqGuard<'_, T>> {
-        let restore = RestoreInterrupts::mask();
-        self.inner.try_lock().map(|guard| IrqGuard { guard, _restore: restore })
-    }
 }
 
 impl RestoreInterrupts {

@@ -30,6 +30,18 @@ pub fn parse(console: &str) -> Vec<Value> {
     without_escapes(console).lines().filter_map(parse_line).collect()
 }
 
+/// What one domain of several wrote: its lines, which begin with its name, without that.
+pub fn lines_of(console: &str, domain: &str) -> String {
+    let tag = format!("[{domain}] ");
+    let console = without_escapes(console);
+    console.lines().filter_map(|line| line.strip_prefix(&tag)).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// The value of `name` as a number, if it was reported.
+pub fn number(values: &[Value], name: &str) -> Option<u64> {
+    find(values, name)?.value.parse().ok()
+}
+
 fn parse_line(line: &str) -> Option<Value> {
     let mut words = line.trim().strip_prefix("result: ")?.split_whitespace();
     let value = Value {
@@ -169,6 +181,14 @@ mod tests {
             ("trip", "12", "ns")
         );
         assert_eq!((values[1].value.as_str(), values[1].unit.as_str()), ("0xab", ""));
+    }
+
+    #[test]
+    fn lines_are_told_apart_by_domain() {
+        let console = "[a] result: sum 1\r\n[b] result: sum 2\r\nresult: sum 3\r\n[a] [b] result: sum 4\r\n";
+        assert_eq!(lines_of(console, "b"), "result: sum 2\n");
+        assert_eq!(number(&parse(&lines_of(console, "a")), "sum"), Some(1));
+        assert_eq!(number(&parse(&lines_of(console, "c")), "sum"), None);
     }
 
     #[test]

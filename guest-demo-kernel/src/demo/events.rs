@@ -1,7 +1,7 @@
 //! Events: what happens while they are masked is delivered afterwards, once.
 
-use super::Report;
 use crate::events;
+use crate::report::Report;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pvops_abi::ops::event::{self, EventSource, Port};
 use pvops_abi::ops::{irq, sched};

@@ -1,9 +1,10 @@
 //! What of the kernel user mode can see: nothing.
 
-use super::{Report, programs};
+use super::programs;
 use crate::memory::kernel_space;
 use crate::memory::tables::Leaf;
 use crate::process;
+use crate::report::Report;
 use alloc::vec::Vec;
 use demo_programs::{FAILED, Program};
 use pvops_abi::addr::PAGE_SIZE;

@@ -1,8 +1,8 @@
 //! The machine as the kernel sees it.
 
-use super::Report;
 use crate::console;
 use crate::memory::frames;
+use crate::report::Report;
 use pvops_abi::ops;
 
 pub(super) fn run(report: &mut Report) {

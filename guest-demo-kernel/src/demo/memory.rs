@@ -1,9 +1,9 @@
 //! The heap, and page tables under the rules of a TLB.
 
-use super::Report;
 use crate::arch::raw;
 use crate::cpu;
 use crate::memory::{frames, kernel_space, tables};
+use crate::report::Report;
 use alloc::vec::Vec;
 use demo_programs::{CHECKSUM_START, checksum, next_random};
 use pvops_abi::addr::{PAGE_SIZE, PhysAddr, VirtAddr};

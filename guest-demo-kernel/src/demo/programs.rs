@@ -1,7 +1,7 @@
 //! User programs: system calls, vector registers, copy-on-write, demand paging, and what must not be done.
 
-use super::Report;
 use crate::process::{self, Process};
+use crate::report::Report;
 use alloc::sync::Arc;
 use demo_programs::{FAILED, KILLED, Misdeed, Program};
 

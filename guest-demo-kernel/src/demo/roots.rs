@@ -1,11 +1,12 @@
 //! Going back to an address space that was loaded before costs no fault that the kernel does not see.
 
-use super::{Report, programs};
+use super::programs;
 use crate::arch::raw;
 use crate::cpu;
 use crate::memory::kernel_space;
 use crate::process;
 use crate::process::address_space::{Access, AddressSpace};
+use crate::report::Report;
 use crate::threads;
 use demo_programs::{FAILED, Program};
 use pvops_abi::addr::PAGE_SIZE;

@@ -1,8 +1,8 @@
 //! Threads: order, preemption, and the cost of a switch.
 
-use super::Report;
 use crate::arch;
 use crate::cpu;
+use crate::report::Report;
 use crate::sync::IrqLock;
 use crate::threads::{self, Builder, Thread};
 use alloc::sync::Arc;

@@ -1,7 +1,7 @@
 //! The clock and deadlines.
 
-use super::Report;
 use crate::cpu;
+use crate::report::Report;
 use crate::threads;
 use pvops_abi::ops::time;
 

@@ -17,6 +17,7 @@ use crate::memory::kernel_space;
 use crate::sync::IrqGuard;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
+use demo_logic::run_queue::PRIORITIES;
 use pvops_abi::addr::PhysAddr;
 use pvops_abi::ops::event::{EventSource, Port};
 use pvops_abi::ops::mmu::{Retain, mmu};
@@ -28,6 +29,8 @@ const IDLE: usize = 0;
 pub(crate) const NORMAL: usize = 3;
 /// What must not wait for them: the shell.
 pub(crate) const HIGH: usize = 5;
+/// What nothing else in this kernel may delay.
+pub(crate) const REALTIME: usize = PRIORITIES - 1;
 
 /// Turns the boot flow into threads: `first` is the first one. Exercises `event::bind` of the timer.
 pub(crate) fn start(first: impl FnOnce() + Send + 'static) -> ! {

@@ -1,5 +1,7 @@
 //! `cargo pv demo`: the same kernel ELF in every world, the results side by side.
 
+pub mod realtime;
+
 use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +19,7 @@ use crate::failure::{Failure, Kind};
 use crate::interrupt;
 use crate::machine::{Firmware, Machine};
 use crate::outcome::Outcome;
-use crate::results::{self, Run, Value};
+use crate::results::{self, Run};
 use crate::session::{Echo, Session, last_lines};
 use crate::toolchain;
 use crate::workspace::Workspace;
@@ -56,14 +58,56 @@ pub fn execute(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode,
 
     // Before the machines start, so that its minutes are not taken for theirs.
     building::image_builder(workspace)?;
-    let runs = run_all(workspace, &demo, &hypervisor, Duration::from_secs(arguments.timeout))?;
-    println!("\nguest-demo-kernel {}\n\n{}", demo.sha256(), results::table(&runs));
-    let problems = results::disagreements(&runs);
+    let jobs = jobs(&demo, &hypervisor)?;
+    let mut consoles = run_all(workspace, &jobs, &demo, Duration::from_secs(arguments.timeout))?;
+    let realtime = realtime::Findings::read(consoles.split_off(WORLDS.len()));
+    let mut runs: Vec<Run> = jobs.iter().zip(consoles).map(|(job, console)| job.read(console)).collect();
+    println!("\nguest-demo-kernel {}\n\n{}\n{}", demo.sha256(), results::table(&runs), realtime.table());
+    runs.extend(realtime.partners);
+    let mut problems = results::disagreements(&runs);
+    problems.extend(realtime.problems);
     if problems.is_empty() {
-        println!("one kernel ELF, {} worlds, the same answers", runs.len());
+        println!("one kernel ELF, {} runs, the same answers", jobs.len());
         return Ok(ExitCode::SUCCESS);
     }
     Err(Failure::new(Kind::CheckFailed, format!("the demo failed:\n  {}", problems.join("\n  "))))
+}
+
+/// A machine to run to its end.
+struct Job {
+    title: String,
+    /// Nothing runs beside it, for the sake of its times.
+    alone: bool,
+    machine: Machine,
+    contents: Contents,
+}
+
+impl Job {
+    fn read(&self, console: Result<String, Failure>) -> Run {
+        let values = console.map(|console| results::parse(&console)).map_err(|failure| failure.to_string());
+        Run { title: self.title.clone(), values }
+    }
+}
+
+/// First the worlds, then the real-time guest's settings.
+fn jobs(demo: &ElfFile, hypervisor: &ElfFile) -> Result<Vec<Job>, Failure> {
+    let worlds = WORLDS.into_iter().map(|(world, firmware, cpus)| {
+        Ok(Job {
+            title: title(world, firmware, cpus),
+            alone: false,
+            machine: Machine { firmware, cpus, ..Machine::default() },
+            contents: world.contents(demo, hypervisor, CMDLINE)?,
+        })
+    });
+    let settings = realtime::SETTINGS.iter().map(|setting| {
+        Ok(Job {
+            title: format!("real-time, {}", setting.title),
+            alone: setting.cpus > 1,
+            machine: setting.machine(),
+            contents: setting.contents(demo, hypervisor)?,
+        })
+    });
+    worlds.chain(settings).collect()
 }
 
 /// Heading of a world's column.
@@ -74,64 +118,58 @@ pub fn title(world: World, firmware: Firmware, cpus: u32) -> String {
     }
 }
 
+/// Runs them all, [`PARALLEL_RUNS`] at a time, then those that must be alone; returns their consoles.
 fn run_all(
     workspace: &Workspace,
+    jobs: &[Job],
     demo: &ElfFile,
-    hypervisor: &ElfFile,
     limit: Duration,
-) -> Result<Vec<Run>, Failure> {
-    let bar = ProgressBar::new(WORLDS.len() as u64);
+) -> Result<Vec<Result<String, Failure>>, Failure> {
+    let bar = ProgressBar::new(jobs.len() as u64);
     bar.set_style(
         ProgressStyle::with_template("{spinner} booting {pos}/{len} {bar:20} ({elapsed}) {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     bar.enable_steady_tick(Duration::from_millis(100));
-    let waiting: Mutex<VecDeque<usize>> = Mutex::new((0..WORLDS.len()).collect());
-    let finished: Mutex<Vec<Option<Run>>> = Mutex::new(WORLDS.map(|_| None).into());
-    let lock_failed = PoisonError::into_inner;
+    let (alone, together): (VecDeque<usize>, VecDeque<usize>) =
+        (0..jobs.len()).partition(|job| jobs[*job].alone);
+    let finished: Mutex<Vec<Option<Result<String, Failure>>>> =
+        Mutex::new(jobs.iter().map(|_| None).collect());
+    let run = |index: usize| {
+        let job: &Job = &jobs[index];
+        bar.set_message(job.title.clone());
+        let console = run_one(workspace, job, limit);
+        report(&bar, &job.title, demo, console.is_ok());
+        finished.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(console);
+    };
 
-    thread::scope(|scope| {
-        for _ in 0..PARALLEL_RUNS {
-            scope.spawn(|| {
-                while let Some(index) = waiting.lock().unwrap_or_else(lock_failed).pop_front() {
-                    let (world, firmware, cpus) = WORLDS[index];
-                    let title = title(world, firmware, cpus);
-                    bar.set_message(title.clone());
-                    let machine = Machine { firmware, cpus, ..Machine::default() };
-                    let values = world
-                        .contents(demo, hypervisor, CMDLINE)
-                        .and_then(|contents| run_one(workspace, &contents, &machine, limit));
-                    report(&bar, &title, demo, &values);
-                    let values = values.map_err(|failure| failure.to_string());
-                    finished.lock().unwrap_or_else(PoisonError::into_inner)[index] =
-                        Some(Run { title, values });
-                }
-            });
-        }
-    });
+    for (waiting, workers) in [(together, PARALLEL_RUNS), (alone, 1)] {
+        let waiting = Mutex::new(waiting);
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| std::iter::from_fn(next).for_each(run));
+            }
+        });
+    }
     bar.finish_and_clear();
     interrupt::check()?;
     Ok(finished.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect())
 }
 
-fn report(bar: &ProgressBar, title: &str, demo: &ElfFile, values: &Result<Vec<Value>, Failure>) {
-    let word = if values.is_ok() { "done" } else { "FAILED" };
+fn report(bar: &ProgressBar, title: &str, demo: &ElfFile, succeeded: bool) {
+    let word = if succeeded { "done" } else { "FAILED" };
     bar.suspend(|| println!("{title}: guest {} {word}", demo.sha256()));
     bar.inc(1);
 }
 
-/// Boots one world to its end and returns what it reported.
-pub fn run_one(
-    workspace: &Workspace,
-    contents: &Contents,
-    machine: &Machine,
-    limit: Duration,
-) -> Result<Vec<Value>, Failure> {
-    let image = contents.cached_image(workspace, machine.firmware)?;
-    let ended = Session::start(machine, &image, limit, Echo::Quiet)?.finish()?;
+/// Boots one machine to its end and returns what it printed.
+fn run_one(workspace: &Workspace, job: &Job, limit: Duration) -> Result<String, Failure> {
+    let image = job.contents.cached_image(workspace, job.machine.firmware)?;
+    let ended = Session::start(&job.machine, &image, limit, Echo::Quiet)?.finish()?;
     if ended.outcome != Outcome::Status(0) {
         let message = format!("ended with {}{}", ended.outcome, last_lines(&ended.console));
         return Err(Failure::new(Kind::CheckFailed, message));
     }
-    Ok(results::parse(&ended.console))
+    Ok(ended.console)
 }

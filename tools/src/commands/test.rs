@@ -13,6 +13,7 @@ mod elf_edit;
 mod host;
 mod hostile;
 mod readme;
+mod realtime;
 mod shell;
 
 use std::process::ExitCode;
@@ -69,6 +70,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(boots::cases());
     cases.extend(shell::cases());
     cases.extend(domains::cases());
+    cases.extend(realtime::cases());
     cases.extend(bad_guests::cases());
     cases.extend(bad_systems::cases());
     cases.extend(hostile::cases());

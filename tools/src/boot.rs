@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use crate::building::{self, Kernel};
+use crate::debugger::Symbols;
 use crate::disk_image::{Contents, End};
 use crate::elf_file::ElfFile;
 use crate::failure::{Failure, Kind};
@@ -64,6 +65,8 @@ pub struct Bootable {
     pub contents: Contents,
     /// Each guest's file and SHA-256.
     pub guests: Vec<(PathBuf, String)>,
+    /// The guests by the names of their domains; empty on the bare machine.
+    domains: Vec<(String, ElfFile)>,
 }
 
 impl System {
@@ -80,7 +83,8 @@ impl System {
             (World::Native, None) => {
                 let guest = self.read_guest(workspace)?;
                 let guests = vec![(guest.path.clone(), guest.sha256())];
-                Ok(Bootable { contents: Contents::native(guest, &self.cmdline, self.end), guests })
+                let contents = Contents::native(guest, &self.cmdline, self.end);
+                Ok(Bootable { contents, guests, domains: Vec::new() })
             }
             (World::Hypervisor, Some(config)) => {
                 let manifest = Manifest::read(config, &self.machine)?;
@@ -109,7 +113,9 @@ impl System {
         let hypervisor = ElfFile::read(&building::kernel(workspace, Kernel::Hypervisor)?)?;
         let guests =
             manifest.domains.iter().map(|domain| (domain.elf.path.clone(), domain.elf.sha256())).collect();
-        Ok(Bootable { contents: Contents::hypervisor(hypervisor, system_image), guests })
+        let domains =
+            manifest.domains.iter().map(|domain| (domain.name.clone(), domain.elf.clone())).collect();
+        Ok(Bootable { contents: Contents::hypervisor(hypervisor, system_image), guests, domains })
     }
 }
 
@@ -119,6 +125,12 @@ impl Bootable {
         for (path, sha256) in &self.guests {
             println!("guest {sha256}  {}", shown_path(path));
         }
+    }
+
+    /// What gdb has to know: the kernel that the boot loader starts, and the guests of its domains.
+    pub fn symbols(&self) -> Result<(Symbols, Vec<Symbols>), Failure> {
+        let guests = self.domains.iter().map(|(name, elf)| Symbols::of_guest(name, elf));
+        Ok((Symbols::of_booted(&self.contents.kernel)?, guests.collect::<Result<_, _>>()?))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::workspace::Workspace;
 
 const IMAGE_LIMIT: Duration = Duration::from_secs(120);
 
-/// So many images are kept, enough for all that the tests boot; each is about 3 MB.
+/// So many images are kept, enough for all that the tests boot; each is about 1 MB.
 const KEPT_IMAGES: usize = 120;
 /// Younger images may be about to be booted by another `cargo pv`.
 const MIN_AGE: Duration = Duration::from_secs(15 * 60);
@@ -62,7 +62,7 @@ impl Contents {
         let package = workspace.image_builder_package();
         let sources = IMAGE_BUILDER_SOURCES.map(|source| fs::read(package.join(source)).unwrap_or_default());
         let builder = sha256(&sources.each_ref().map(Vec::as_slice));
-        let hash = sha256(&[builder.as_bytes(), &self.kernel.bytes, &self.ramdisk]);
+        let hash = sha256(&[builder.as_bytes(), &self.kernel.loaded(), &self.ramdisk]);
         let path = folder.join(format!("{}-{firmware}-{}.img", self.label, &hash[..16]));
         if path.is_file() {
             return Ok(path);
@@ -95,7 +95,7 @@ impl Contents {
         let mut command = Command::new(program);
         // The builder's own temporary files go where they are removed even if it is killed.
         command.env("TMPDIR", scratch.path());
-        command.arg("--kernel").arg(write("kernel", &self.kernel.bytes)?);
+        command.arg("--kernel").arg(write("kernel", &self.kernel.loaded())?);
         if !self.ramdisk.is_empty() {
             command.arg("--ramdisk").arg(write("ramdisk", &self.ramdisk)?);
         }

@@ -61,6 +61,9 @@ pub struct Machine {
     /// Count instructions: the clock advances by one nanosecond per instruction, and each run is the same
     #[arg(long)]
     pub icount: bool,
+    /// Port on which gdb is waited for, before the first instruction.
+    #[arg(skip)]
+    pub gdb_port: Option<u16>,
 }
 
 impl Default for Machine {
@@ -71,6 +74,7 @@ impl Default for Machine {
             accelerator: Accelerator::default(),
             memory_mib: 512,
             icount: false,
+            gdb_port: None,
         }
     }
 }
@@ -126,6 +130,9 @@ impl Machine {
             command.arg("-drive").arg(drive("if=pflash,format=raw,file=", &variables));
         }
         command.arg("-drive").arg(drive("format=raw,snapshot=on,file=", image));
+        if let Some(port) = self.gdb_port {
+            command.args(["-gdb", &format!("tcp:localhost:{port}"), "-S"]);
+        }
         // Tells a triple fault from a power-off: with -no-reboot, QEMU ends with status 0 after both.
         command.args(["-d", "cpu_reset", "-D"]).arg(log_file(scratch));
         Ok(command)

@@ -10,6 +10,7 @@
 mod boot;
 mod building;
 mod commands;
+mod debugger;
 mod disk_image;
 mod elf_file;
 mod failure;

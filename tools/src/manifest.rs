@@ -107,7 +107,7 @@ impl ManifestDomain {
     fn describe(&self) -> DomainDescription {
         DomainDescription {
             name: self.name.clone(),
-            image: self.elf.bytes.clone(),
+            image: self.elf.loaded().into_owned(),
             cmdline: self.cmdline.clone(),
             memory_bytes: self.memory_bytes,
             vcpus: self.vcpus.clone(),

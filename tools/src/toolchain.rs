@@ -67,6 +67,20 @@ pub fn ovmf() -> Result<Ovmf, Failure> {
     ovmf_in(folder).ok_or_else(|| missing("the UEFI firmware OVMF", "ovmf"))
 }
 
+/// gdb, if it is installed; only debugging needs it.
+pub fn gdb() -> Option<PathBuf> {
+    find_program(Path::new("gdb"))
+}
+
+/// gdb, installed first if it is missing.
+pub fn installed_gdb() -> Result<PathBuf, Failure> {
+    if let Some(program) = gdb() {
+        return Ok(program);
+    }
+    install_debian_package("gdb", "gdb")?;
+    gdb().ok_or_else(|| missing("gdb", "gdb"))
+}
+
 /// The toolchain of the workspace with its kernel target, and that of the image builder.
 pub fn rust_toolchains(workspace: &Workspace) -> Result<(), Failure> {
     let components = ["clippy", "rustfmt", "rust-std-x86_64-unknown-none"];

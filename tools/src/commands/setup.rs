@@ -14,5 +14,10 @@ pub fn execute(workspace: &Workspace) -> Result<ExitCode, Failure> {
     println!("QEMU: {}", toolchain::version(&qemu).unwrap_or_else(|| qemu.display().to_string()));
     let ovmf = toolchain::ovmf()?;
     println!("UEFI firmware: {}", ovmf.code.display());
+    // Only debugging needs it, so nothing fails without it.
+    match toolchain::installed_gdb() {
+        Ok(gdb) => println!("gdb: {}", toolchain::version(&gdb).unwrap_or_else(|| gdb.display().to_string())),
+        Err(failure) => println!("gdb: none. {failure}"),
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ mod bad_systems;
 mod boots;
 mod cargo_checks;
 mod case;
+mod debugger;
 mod domains;
 mod elf_edit;
 mod host;
@@ -55,7 +56,12 @@ pub fn execute(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode,
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let report = Report { total: cases.len(), passed: AtomicUsize::new(0), failures: Mutex::default() };
+    let report = Report {
+        total: cases.len(),
+        passed: AtomicUsize::new(0),
+        skipped: AtomicUsize::new(0),
+        failures: Mutex::default(),
+    };
     let context = Context::new(workspace.clone());
     let needing = |needs| selected.iter().filter(move |(_, case)| case.needs == needs);
     run_cases(&context, needing(Needs::AllCpus).collect(), 1, &report);
@@ -74,6 +80,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(bad_guests::cases());
     cases.extend(bad_systems::cases());
     cases.extend(hostile::cases());
+    cases.extend(debugger::cases());
     cases.extend(host::cases());
     cases
 }
@@ -89,8 +96,10 @@ fn run_cases(context: &Context, cases: Vec<&(usize, &Case)>, workers: usize, rep
                         return;
                     }
                     let started = Instant::now();
-                    let result = (case.run)(context, case.limit);
-                    report.add(*number, case, result, started);
+                    match &case.run {
+                        Ok(run) => report.add(*number, case, run(context, case.limit), started),
+                        Err(reason) => report.skip(*number, case, reason),
+                    }
                 }
             });
         }
@@ -101,6 +110,7 @@ fn run_cases(context: &Context, cases: Vec<&(usize, &Case)>, workers: usize, rep
 struct Report {
     total: usize,
     passed: AtomicUsize,
+    skipped: AtomicUsize,
     failures: Mutex<Vec<String>>,
 }
 
@@ -121,6 +131,11 @@ impl Report {
         }
     }
 
+    fn skip(&self, number: usize, case: &Case, reason: &str) {
+        self.skipped.fetch_add(1, Ordering::Relaxed);
+        println!("{number:>3}/{} {}: skipped, {reason}", self.total, case.name);
+    }
+
     /// Prints the failed cases again and, alone on the last line, the counts.
     fn conclude(self) -> ExitCode {
         let mut failures = self.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -131,7 +146,11 @@ impl Report {
         for failure in &failures {
             println!("{failure}");
         }
-        println!("{} passed, {} failed", self.passed.into_inner(), failures.len());
+        let skipped = match self.skipped.into_inner() {
+            0 => String::new(),
+            count => format!(", {count} skipped"),
+        };
+        println!("{} passed, {} failed{skipped}", self.passed.into_inner(), failures.len());
         if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(Kind::CheckFailed as u8) }
     }
 }

@@ -65,14 +65,14 @@ pub fn cases() -> Vec<Case> {
             name: "build: kernels and image builder".into(),
             limit: BUILD_LIMIT,
             needs: Needs::AllCpus,
-            run: Box::new(|context: &Context, _| context.kernels().map(|_| ())),
+            run: Ok(Box::new(|context: &Context, _| context.kernels().map(|_| ()))),
         },
     ]
 }
 
 fn case(name: &str, limit: Duration, run: fn(&Workspace, Duration) -> Result<(), Failure>) -> Case {
     let run = Box::new(move |context: &Context, limit| run(&context.workspace, limit));
-    Case { name: name.into(), limit, needs: Needs::AllCpus, run }
+    Case { name: name.into(), limit, needs: Needs::AllCpus, run: Ok(run) }
 }
 
 fn format(workspace: &Workspace, limit: Duration) -> Result<(), Failure> {

@@ -26,8 +26,8 @@ pub struct Case {
     pub limit: Duration,
     /// Whether others may run at the same time.
     pub needs: Needs,
-    /// The case itself.
-    pub run: Run,
+    /// The case itself, or why it cannot be run on this host.
+    pub run: Result<Run, String>,
 }
 
 /// The function of a case.
@@ -48,7 +48,13 @@ impl Case {
         name: impl Into<String>,
         run: impl Fn(&Context, Duration) -> Result<(), Failure> + Send + Sync + 'static,
     ) -> Self {
-        Self { name: name.into(), limit: BOOT_LIMIT, needs: Needs::OneCpu, run: Box::new(run) }
+        Self { name: name.into(), limit: BOOT_LIMIT, needs: Needs::OneCpu, run: Ok(Box::new(run)) }
+    }
+
+    /// A case that this host lacks something for; it is reported and counted.
+    pub fn skipped(name: impl Into<String>, reason: impl Into<String>) -> Self {
+        let run = Err(reason.into());
+        Self { name: name.into(), limit: BOOT_LIMIT, needs: Needs::OneCpu, run }
     }
 }
 

@@ -74,6 +74,8 @@ fn place(machine: &mut Machine, number: u16, domain: &Domain<'_>) -> Result<(), 
         cpu: vcpu.cpu,
         priority: vcpu.priority,
         start,
+        // The image's reader lets no domain have more channels than this holds.
+        channels: domain.channels().iter().copied().collect(),
     };
     machine.install_domain(memory, placed)
 }

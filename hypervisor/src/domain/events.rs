@@ -13,6 +13,8 @@ pub const MAX_BOUND_PORTS: usize = 64;
 pub struct Binding {
     /// The kind of source.
     pub kind: PortKind,
+    /// Which one of that kind: the channel of a doorbell, the number of a device; else 0.
+    pub argument: u32,
     /// The vCPU that receives.
     pub vcpu: u32,
 }
@@ -30,14 +32,15 @@ impl Bindings {
         Self { ports: [None; MAX_BOUND_PORTS] }
     }
 
-    /// Binds a source to a free port. Each vCPU has one timer, and a domain one console; IPIs are many.
+    /// Binds a source to a free port. IPIs are many; each vCPU has one timer, everything else is one in the domain.
     ///
     /// # Errors
     /// [`Error::WrongState`] when the source is bound, [`Error::NoResources`] when no port is free.
     pub fn bind(&mut self, binding: Binding) -> Result<u32, Error> {
-        // A domain has one console, each vCPU one timer.
         let is_same = |other: &Binding| {
-            other.kind == binding.kind && (binding.kind == PortKind::Console || other.vcpu == binding.vcpu)
+            other.kind == binding.kind
+                && other.argument == binding.argument
+                && (binding.kind != PortKind::Timer || other.vcpu == binding.vcpu)
         };
         if binding.kind != PortKind::Ipi && self.ports.iter().flatten().any(is_same) {
             return Err(Error::WrongState);
@@ -89,12 +92,12 @@ impl Default for Bindings {
 
 /// Makes the timer port of `vcpu` pending, if it has one.
 pub fn raise_timer(domain: &Domain, vcpu: u32) {
-    raise(domain, |binding| *binding == Binding { kind: PortKind::Timer, vcpu });
+    raise(domain, |binding| *binding == Binding { kind: PortKind::Timer, argument: 0, vcpu });
 }
 
-/// Makes the console port pending, if there is one.
-pub fn raise_console(domain: &Domain) {
-    raise(domain, |binding| binding.kind == PortKind::Console);
+/// Makes the port of a source that is one in the domain pending, if it is bound.
+pub fn raise_source(domain: &Domain, kind: PortKind, argument: u32) {
+    raise(domain, |binding| binding.kind == kind && binding.argument == argument);
 }
 
 fn raise(domain: &Domain, is_meant: impl Fn(&Binding) -> bool) {
@@ -132,7 +135,7 @@ mod tests {
     use pvops_abi::layout::MAX_PORTS;
 
     const fn binding(kind: PortKind, vcpu: u32) -> Binding {
-        Binding { kind, vcpu }
+        Binding { kind, argument: 0, vcpu }
     }
 
     #[test]
@@ -147,6 +150,17 @@ mod tests {
         bindings.unbind(timer.into()).unwrap();
         assert_eq!(bindings.bind(binding(PortKind::Timer, 0)), Ok(timer), "the port is free again");
         assert!(!bindings.is_empty());
+    }
+
+    #[test]
+    fn each_channel_is_bound_once() {
+        let mut bindings = Bindings::new();
+        let channel = |argument| Binding { argument, ..binding(PortKind::Doorbell, 0) };
+        let first = bindings.bind(channel(0)).unwrap();
+        assert!(bindings.bind(channel(1)).is_ok());
+        assert_eq!(bindings.bind(Binding { vcpu: 1, ..channel(0) }), Err(Error::WrongState));
+        let is_first = |binding: &Binding| binding.kind == PortKind::Doorbell && binding.argument == 0;
+        assert_eq!(bindings.find(is_first), Some((first, 0)));
     }
 
     #[test]

@@ -16,7 +16,8 @@ use crate::mmu::shadow::Shadow;
 use crate::sched::VcpuId;
 use core::cell::Cell;
 use spin::Mutex;
-use system_image::ExitStatus;
+use system_image::layout::MAX_CHANNELS;
+use system_image::{ChannelEnd, ExitStatus};
 use vcpu::Vcpu;
 
 /// vCPUs that a domain can have.
@@ -43,6 +44,8 @@ pub struct Domain {
     pub ports: Cell<Option<Ports>>,
     /// What its ports are bound to.
     pub bindings: Mutex<events::Bindings>,
+    /// Its ends of channels to other domains, by the numbers under which it binds them.
+    pub channels: heapless::Vec<ChannelEnd, MAX_CHANNELS>,
     /// Its vCPUs; the first `vcpu_count` exist.
     pub vcpus: [Vcpu; MAX_VCPUS],
     /// See `vcpus`.

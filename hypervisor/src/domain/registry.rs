@@ -21,6 +21,8 @@ pub const MAX_DOMAINS: usize = 8;
 pub const MAIL_TIMER: u64 = 1 << 63;
 /// Mail: console input is there.
 pub const MAIL_CONSOLE: u64 = 1 << 62;
+/// Mail: the other ends of the domain's channels were rung, a bit per channel.
+pub const MAIL_DOORBELLS: u64 = (1 << system_image::layout::MAX_CHANNELS) - 1;
 
 /// No deadline.
 pub const NEVER: u64 = u64::MAX;

@@ -3,12 +3,13 @@
 //! A CPU keeps running its current vCPU until something asks to look again (`PerCpu::reschedule`): it blocked or
 //! yielded, mail came, its slice ended, or it stopped. So an ordinary exit costs one look at a flag.
 
-use super::registry::{self, MAIL_CONSOLE, MAIL_TIMER};
+use super::registry::{self, MAIL_CONSOLE, MAIL_DOORBELLS, MAIL_TIMER};
 use super::vcpu::Vcpu;
 use super::{Domain, events};
 use crate::arch::x86_64::guest::{domain, running_domain};
 use crate::arch::x86_64::{Frame, apic, cpu, switch, time};
 use crate::sched::{Policy, VcpuId};
+use pvops_abi::layout::PortKind;
 
 /// How long a vCPU runs while others of its priority are ready.
 const SLICE_NS: u64 = 5_000_000;
@@ -52,7 +53,12 @@ fn collect(domain: &Domain, vcpu: &Vcpu) {
         events::raise_timer(domain, vcpu.number);
     }
     if mail & MAIL_CONSOLE != 0 {
-        events::raise_console(domain);
+        events::raise_source(domain, PortKind::Console, 0);
+    }
+    let mut rung = mail & MAIL_DOORBELLS;
+    while rung != 0 {
+        events::raise_source(domain, PortKind::Doorbell, rung.trailing_zeros());
+        rung &= rung - 1;
     }
 }
 

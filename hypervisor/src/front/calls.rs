@@ -12,6 +12,7 @@ use crate::domain::vcpu::Vcpu;
 use crate::domain::{Domain, console, crash, registry, turn};
 use crate::mmu::is_reserved;
 use crate::mmu::shadow::Failure;
+use crate::sched::VcpuId;
 use core::mem::offset_of;
 use pvops_abi::call::{self, SegmentBase};
 use pvops_abi::error::Error;
@@ -288,12 +289,11 @@ fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Result<u64, Err
     }
     match kind {
         PortKind::Timer | PortKind::Console | PortKind::Ipi if argument == 0 => {}
-        PortKind::Timer | PortKind::Console | PortKind::Ipi => return Err(Error::InvalidArgument),
-        // No device and no channel is assigned to any domain yet.
-        PortKind::Device | PortKind::Doorbell => return Err(Error::InvalidArgument),
+        PortKind::Doorbell if argument < domain.channels.len() as u64 => {}
+        _ => return Err(Error::InvalidArgument),
     }
     let mut bindings = domain.bindings.lock();
-    let port = bindings.bind(Binding { kind, vcpu: vcpu as u32 })?;
+    let port = bindings.bind(Binding { kind, argument: argument as u32, vcpu: vcpu as u32 })?;
     // Under the lock, so that the first occurrence comes after it.
     ports.set_mask(port);
     ports.clear_pending(port);
@@ -302,10 +302,14 @@ fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Result<u64, Err
 
 fn send(domain: &Domain, port: u64) -> Result<u64, Error> {
     let binding = domain.bindings.lock().get(port)?;
-    if binding.kind != PortKind::Ipi {
-        return Err(Error::Denied);
+    match binding.kind {
+        PortKind::Ipi => events::post(domain, port as u32, binding.vcpu),
+        PortKind::Doorbell => {
+            let end = domain.channels.get(binding.argument as usize).ok_or(Error::Denied)?;
+            registry::post(VcpuId { domain: end.peer, vcpu: 0 }, 1 << end.peer_channel);
+        }
+        _ => return Err(Error::Denied),
     }
-    events::post(domain, port as u32, binding.vcpu);
     Ok(0)
 }
 

@@ -21,6 +21,8 @@ use crate::sched::VcpuId;
 use core::cell::Cell;
 use core::ptr;
 use spin::Mutex;
+use system_image::ChannelEnd;
+use system_image::layout::MAX_CHANNELS;
 
 const PAGE: u64 = 4096;
 const LARGE_PAGE: u64 = 1 << 21;
@@ -43,7 +45,7 @@ impl DomainMemory {
 }
 
 /// A domain that was built, and where it goes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Placed {
     /// Number in the system image.
     pub number: u16,
@@ -59,6 +61,8 @@ pub struct Placed {
     pub priority: u8,
     /// Where it starts.
     pub start: Start,
+    /// Its ends of channels.
+    pub channels: heapless::Vec<ChannelEnd, MAX_CHANNELS>,
 }
 
 impl Machine {
@@ -95,12 +99,12 @@ impl Machine {
         for (slot, entry) in entries.iter().enumerate() {
             tables::write(root, HYPERVISOR_FIRST_SLOT + slot, *entry);
         }
-        Place { state, structure, information, pages }.write(entries, &memory, placed);
         let id = VcpuId { domain: placed.number, vcpu: 0 };
         registry::add(id, placed.name, placed.cpu, placed.priority, root);
         if placed.has_console {
             console::join(placed.number);
         }
+        Place { state, structure, information, pages }.write(entries, &memory, placed);
         Ok(())
     }
 }
@@ -171,6 +175,7 @@ impl Place {
             mmu: Mutex::new(Shadow::new(tables, pool)),
             ports: Cell::new(None),
             bindings: Mutex::new(events::Bindings::new()),
+            channels: placed.channels,
             vcpus: core::array::from_fn(|number| {
                 let first_root = placed.start.root;
                 Vcpu::new(number as u32, placed.cpu, placed.priority, first_root, first_frame(placed.start))

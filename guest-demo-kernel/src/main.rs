@@ -3,7 +3,7 @@
 //!
 //! It asks for no address and executes no privileged instruction. What it is told is in [`BootContext`]; what it
 //! wants done it says to `pvops_abi::ops`. Reading order: this file, `memory`, `threads`, `trap`, `system_call`,
-//! `process`; then what it is all for, `shell`, `demo`, `load` and `realtime`.
+//! `process`; then what it is all for: `shell`, `demo`, `load`, `realtime`, `doorbell`.
 #![no_std]
 #![no_main]
 #![deny(unsafe_code)]
@@ -15,6 +15,7 @@ mod arch;
 mod console;
 mod cpu;
 mod demo;
+mod doorbell;
 mod events;
 mod load;
 mod memory;
@@ -73,9 +74,12 @@ fn first_thread(boot: &'static BootContext) {
         Some("demo") => Ok(demo::run()),
         Some("load") => load::run(&command_line),
         Some("rt") => realtime::run(&command_line),
-        Some(other) => {
-            Err(Refused { option: "run", value: other.into(), wanted: "shell, demo, load or rt".into() })
-        }
+        Some("doorbell") => doorbell::run(&command_line),
+        Some(other) => Err(Refused {
+            option: "run",
+            value: other.into(),
+            wanted: "shell, demo, load, rt or doorbell".into(),
+        }),
     };
     finish(status.unwrap_or_else(|refused| {
         println!("{refused}");

@@ -10,6 +10,7 @@ mod cargo_checks;
 mod case;
 mod debugger;
 mod domains;
+mod doorbells;
 mod elf_edit;
 mod host;
 mod hostile;
@@ -76,6 +77,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(boots::cases());
     cases.extend(shell::cases());
     cases.extend(domains::cases());
+    cases.extend(doorbells::cases());
     cases.extend(realtime::cases());
     cases.extend(bad_guests::cases());
     cases.extend(bad_systems::cases());

@@ -13,7 +13,7 @@ use crate::results;
 use crate::session::Ended;
 
 /// Instructions for a ring, a switch to the other domain, its answer and the switch back.
-const MOST_ROUND_TRIP_NS: u64 = 60_000;
+const MOST_ROUND_TRIP_NS: u64 = 20_000;
 
 /// All of them.
 pub fn cases() -> Vec<Case> {

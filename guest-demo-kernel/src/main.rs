@@ -3,7 +3,7 @@
 //!
 //! It asks for no address and executes no privileged instruction. What it is told is in [`BootContext`]; what it
 //! wants done it says to `pvops_abi::ops`. Reading order: this file, `memory`, `threads`, `trap`, `system_call`,
-//! `process`; then what it is all for: `shell`, `demo`, `load`, `realtime`, `doorbell`.
+//! `process`; then what it is all for: `shell`, `demo`, `load`, `realtime`, `doorbell`, `fragile`.
 #![no_std]
 #![no_main]
 #![deny(unsafe_code)]
@@ -17,6 +17,7 @@ mod cpu;
 mod demo;
 mod doorbell;
 mod events;
+mod fragile;
 mod load;
 mod memory;
 mod options;
@@ -75,10 +76,11 @@ fn first_thread(boot: &'static BootContext) {
         Some("load") => load::run(&command_line),
         Some("rt") => realtime::run(&command_line),
         Some("doorbell") => doorbell::run(&command_line),
+        Some("fragile") => fragile::run(&command_line),
         Some(other) => Err(Refused {
             option: "run",
             value: other.into(),
-            wanted: "shell, demo, load, rt or doorbell".into(),
+            wanted: "shell, demo, load, rt, doorbell or fragile".into(),
         }),
     };
     finish(status.unwrap_or_else(|refused| {

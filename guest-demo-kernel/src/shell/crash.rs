@@ -42,7 +42,7 @@ pub(super) fn list() {
 }
 
 /// Crashes; false when there is no such kind. Coming back with true means that it did not work.
-pub(super) fn crash(name: &str) -> bool {
+pub(crate) fn crash(name: &str) -> bool {
     let kind = KINDS.iter().find(|kind| kind.name == name);
     kind.inspect(|kind| (kind.crash)()).is_some()
 }

@@ -1,7 +1,7 @@
 //! The console shell: a line at a time, a table of commands.
 
 mod commands;
-mod crash;
+pub(crate) mod crash;
 
 use crate::console::{self, println};
 use crate::threads::{self, Builder};

@@ -51,6 +51,8 @@ pub struct Start {
     pub start_info: u64,
     /// Guest-physical address of the boot tables' PML4.
     pub root: u64,
+    /// Guest-physical bounds of everything that is not zero.
+    pub filled: [u64; 2],
 }
 
 /// Builds the domain in `memory`, which is zero and a multiple of 2 MiB.
@@ -141,6 +143,7 @@ pub fn build(memory: &mut [u8], kernel: &Kernel<'_>, request: Request<'_>) -> Re
         rsp: stack_virt + STACK_BYTES - 8,
         start_info: PHYSICAL_MAP + info,
         root: tables,
+        filled: [image_phys & !(PAGE - 1), tables_end],
     })
 }
 

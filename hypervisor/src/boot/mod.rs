@@ -14,7 +14,7 @@ use crate::arch::x86_64::{console as device, machine};
 use crate::domain::registry::MAX_DOMAINS;
 use crate::domain::{console, crash};
 use refusal::Refusal;
-use system_image::{CrashPolicy, Domain, ExitStatus, SystemImage};
+use system_image::{Domain, ExitStatus, SystemImage};
 
 /// From a machine that is set up to the guest.
 pub fn start(mut machine: Machine) -> ! {
@@ -52,9 +52,6 @@ pub fn start(mut machine: Machine) -> ! {
 fn place(machine: &mut Machine, number: u16, domain: &Domain<'_>) -> Result<(), Refusal> {
     let kernel = elf::Kernel::parse(domain.image)?;
     let [vcpu] = domain.vcpus() else { return Err(Refusal::TooManyVcpus) };
-    if matches!(domain.crash_policy, CrashPolicy::Restart { .. }) {
-        return Err(Refusal::NoRestart);
-    }
     if vcpu.cpu as usize >= machine.cpu_count() {
         return Err(Refusal::NoSuchCpu);
     }
@@ -69,7 +66,7 @@ fn place(machine: &mut Machine, number: u16, domain: &Domain<'_>) -> Result<(), 
     let placed = placement::Placed {
         number,
         name,
-        crash_ends_system: domain.crash_policy == CrashPolicy::HaltSystem,
+        crash_policy: domain.crash_policy,
         has_console: domain.has_console,
         cpu: vcpu.cpu,
         priority: vcpu.priority,
@@ -96,7 +93,7 @@ fn refuse_image(reason: &str) -> ! {
 }
 
 fn refuse_domain(domain: &Domain<'_>, refusal: Refusal) -> ! {
-    crash::print_name(&padded(domain.name));
+    console::print_bytes(crash::heading(&padded(domain.name)).as_bytes());
     console::print("refused: ");
     console::print(refusal.message());
     console::print("\n");

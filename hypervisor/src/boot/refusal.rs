@@ -25,7 +25,6 @@ pub enum Refusal {
     RangeClash,
     TooLarge,
     TooManyVcpus,
-    NoRestart,
     NoSuchCpu,
     NoMemory,
 }
@@ -56,7 +55,6 @@ impl Refusal {
             Self::RangeClash => "it needs addresses that are reserved or used",
             Self::TooLarge => "it is larger than its memory",
             Self::TooManyVcpus => "more vCPUs than this version runs in a domain (1)",
-            Self::NoRestart => "restarting a crashed domain is not possible in this version (on_crash)",
             Self::NoSuchCpu => "it is placed on a CPU that this machine does not have",
             Self::NoMemory => "the machine has no free range of its memory size",
         }

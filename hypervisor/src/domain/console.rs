@@ -7,6 +7,7 @@
 //! There is no `core::fmt` in resident code: numbers are printed in hexadecimal by hand.
 
 use super::registry::{self, MAIL_CONSOLE, MAX_DOMAINS};
+use super::text::Text;
 use super::{Domain, NAME_BYTES};
 use crate::arch::x86_64::console as device;
 use crate::sched::VcpuId;
@@ -208,33 +209,15 @@ pub fn print_bytes(text: &[u8]) {
     }
 }
 
-/// Ends the line that a domain has begun, if any.
-pub fn start_line() {
-    OUTPUT.lock().start_line();
-}
-
-/// Prints a number with 16 hexadecimal digits.
-pub fn print_hex(value: u64) {
-    let mut digits = [0; 16];
-    for (place, digit) in digits.iter_mut().enumerate() {
-        let nibble = (value >> (60 - place * 4) & 0xf) as u8;
-        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-    }
-    print_bytes(&digits);
-}
-
 /// Prints a number in decimal.
 pub fn print_decimal(value: u64) {
-    let mut digits = [0u8; 20];
-    let mut left = value;
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    print_bytes(&digits[start..]);
+    print_bytes(Text::new().decimal(value).as_bytes());
+}
+
+/// Prints a line about a domain. False: there is no room now.
+pub fn try_line(_domain: u16, text: &[u8]) -> bool {
+    OUTPUT.lock().start_line();
+    print_bytes(text);
+    print("\n");
+    true
 }

@@ -6,18 +6,24 @@
 pub mod console;
 pub mod crash;
 pub mod events;
+pub mod lifecycle;
 pub mod registry;
+pub mod restart;
+pub mod text;
 pub mod turn;
 pub mod vcpu;
 
 use crate::arch::x86_64::guest::{GuestMemory, Ports};
 use crate::arch::x86_64::paging::PoolTables;
+use crate::arch::x86_64::pristine::Pristine;
 use crate::mmu::shadow::Shadow;
 use crate::sched::VcpuId;
 use core::cell::Cell;
+use lifecycle::Chore;
+use restart::RestartLog;
 use spin::Mutex;
 use system_image::layout::MAX_CHANNELS;
-use system_image::{ChannelEnd, ExitStatus};
+use system_image::{ChannelEnd, CrashPolicy};
 use vcpu::Vcpu;
 
 /// vCPUs that a domain can have.
@@ -34,10 +40,18 @@ pub struct Domain {
     pub name: [u8; NAME_BYTES],
     /// Whether the machine's console is its; if not, what it writes goes nowhere and nothing arrives.
     pub has_console: bool,
-    /// What happens when it crashes: the whole system ends with it.
-    pub crash_ends_system: bool,
+    /// What happens when it crashes.
+    pub crash_policy: CrashPolicy,
+    /// When it was started anew because of that.
+    pub restarts: Cell<RestartLog>,
+    /// What it does instead of running its guest.
+    pub chore: Cell<Chore>,
+    /// Why it is dumped.
+    pub crash: Cell<crash::Cause>,
     /// Its memory.
     pub memory: GuestMemory,
+    /// What that held at first.
+    pub pristine: Pristine,
     /// Its cached translations. The lock also keeps a fill from installing what a flush is removing.
     pub mmu: Mutex<Shadow<PoolTables>>,
     /// Where its event page is registered.
@@ -65,10 +79,9 @@ impl Domain {
         VcpuId { domain: self.number, vcpu: vcpu.number as u16 }
     }
 
-    /// Ends the domain; this CPU goes on with others. With the last domain the machine ends. No lock may be held.
-    pub fn stop(&self, status: ExitStatus) -> ! {
-        let ends_system = self.crash_ends_system && status == ExitStatus::DOMAIN_CRASHED;
-        registry::stop(self.vcpu_id(self.current_vcpu()), status, ends_system);
-        crate::arch::x86_64::switch::abandon()
+    /// What the guest registered and bound is gone, as before its first instruction.
+    pub fn forget_registrations(&self) {
+        self.ports.set(None);
+        *self.bindings.lock() = events::Bindings::new();
     }
 }

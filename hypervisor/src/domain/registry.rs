@@ -21,6 +21,14 @@ pub const MAX_DOMAINS: usize = 8;
 pub const MAIL_TIMER: u64 = 1 << 63;
 /// Mail: console input is there.
 pub const MAIL_CONSOLE: u64 = 1 << 62;
+/// Mail: the domain is to start anew.
+pub const MAIL_RESTART: u64 = 1 << 61;
+/// Mail: the domain is to print its dump.
+pub const MAIL_DUMP: u64 = 1 << 60;
+/// Mail: the domain is not paused any more. Says nothing more; whoever collects it looks at everything.
+const MAIL_RESUMED: u64 = 1 << 59;
+/// Mail that concerns a paused domain too.
+const MAIL_OF_OPERATOR: u64 = MAIL_RESTART | MAIL_DUMP;
 /// Mail: the other ends of the domain's channels were rung, a bit per channel.
 pub const MAIL_DOORBELLS: u64 = (1 << system_image::layout::MAX_CHANNELS) - 1;
 
@@ -32,6 +40,7 @@ pub const NEVER: u64 = u64::MAX;
 pub struct Entry {
     exists: AtomicBool,
     stopped: AtomicBool,
+    paused: AtomicBool,
     cpu: AtomicU32,
     priority: AtomicU8,
     mail: AtomicU64,
@@ -44,6 +53,7 @@ static ENTRIES: [Entry; MAX_DOMAINS * MAX_VCPUS] = [const {
     Entry {
         exists: AtomicBool::new(false),
         stopped: AtomicBool::new(false),
+        paused: AtomicBool::new(false),
         cpu: AtomicU32::new(0),
         priority: AtomicU8::new(0),
         mail: AtomicU64::new(0),
@@ -99,7 +109,7 @@ pub fn name_of(domain: u16) -> [u8; NAME_BYTES] {
     NAMES.lock()[usize::from(domain) % MAX_DOMAINS]
 }
 
-/// A vCPU stopped for good. When it was the last, or if `ends_system`, the machine ends.
+/// A vCPU stopped. When it was the last, or if `ends_system`, the machine ends.
 pub fn stop(id: VcpuId, status: ExitStatus, ends_system: bool) {
     let _ = STATUS.compare_exchange(0, status.code(), Ordering::AcqRel, Ordering::Relaxed);
     entry(id).stopped.store(true, Ordering::Release);
@@ -107,6 +117,41 @@ pub fn stop(id: VcpuId, status: ExitStatus, ends_system: bool) {
     if RUNNING.fetch_sub(1, Ordering::AcqRel) == 1 || ends_system {
         let code = STATUS.load(Ordering::Acquire);
         machine::power_off(ExitStatus::from_code(code).unwrap_or(status));
+    }
+}
+
+/// A vCPU is to run again: not paused, and if it had stopped, with a start anew to follow.
+pub fn revive(id: VcpuId) {
+    let entry = entry(id);
+    entry.paused.store(false, Ordering::Release);
+    if entry.exists.load(Ordering::Acquire) && entry.stopped.swap(false, Ordering::AcqRel) {
+        RUNNING.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// Keeps a vCPU from running; its CPU finds out when it looks at it next, which is soon.
+pub fn pause(id: VcpuId) {
+    let entry = entry(id);
+    if entry.exists.load(Ordering::Acquire) && !entry.is_stopped() {
+        entry.paused.store(true, Ordering::Release);
+        knock(entry);
+    }
+}
+
+/// Undoes [`pause`].
+pub fn resume(id: VcpuId) {
+    if entry(id).paused.swap(false, Ordering::AcqRel) {
+        post(id, MAIL_RESUMED);
+    }
+}
+
+/// Has the CPU of a vCPU look at who runs.
+fn knock(entry: &Entry) {
+    let target = entry.cpu.load(Ordering::Relaxed);
+    if target == cpu().number.get() {
+        cpu().reschedule.set(true);
+    } else {
+        apic::send(machine::apic_id(target), apic::vector::KICK.into());
     }
 }
 
@@ -127,13 +172,17 @@ pub fn post(id: VcpuId, mail: u64) {
 
 /// Makes a vCPU of this CPU ready; who runs is looked at again before the CPU goes back to a guest.
 fn wake(id: VcpuId, entry: &Entry) {
+    if entry.is_paused() && entry.mail.load(Ordering::SeqCst) & MAIL_OF_OPERATOR == 0 {
+        return;
+    }
     let this = cpu();
     this.ready.borrow_mut().make_ready(id, entry.priority.load(Ordering::Relaxed));
     this.reschedule.set(true);
 }
 
-/// Another CPU left mail here.
+/// Another CPU left mail here, or paused somebody.
 pub fn kicked() {
+    cpu().reschedule.set(true);
     for (id, entry) in of_this_cpu() {
         if entry.mail.load(Ordering::SeqCst) != 0 {
             wake(id, entry);
@@ -159,6 +208,24 @@ pub fn begin() {
 }
 
 impl Entry {
+    /// Whether it has stopped.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Whether it is kept from running.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    /// What waits for it concerns it no more: it starts anew.
+    pub fn forget(&self) {
+        self.set_deadline_ns(NEVER);
+        self.mail.store(0, Ordering::SeqCst);
+    }
+
     /// Takes the mail.
     pub fn collect(&self) -> u64 {
         if self.mail.load(Ordering::Relaxed) == 0 { 0 } else { self.mail.swap(0, Ordering::SeqCst) }

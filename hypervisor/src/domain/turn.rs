@@ -3,6 +3,7 @@
 //! A CPU keeps running its current vCPU until something asks to look again (`PerCpu::reschedule`): it blocked or
 //! yielded, mail came, its slice ended, or it stopped. So an ordinary exit costs one look at a flag.
 
+use super::lifecycle::{self, Chore};
 use super::registry::{self, MAIL_CONSOLE, MAIL_DOORBELLS, MAIL_TIMER};
 use super::vcpu::Vcpu;
 use super::{Domain, events};
@@ -27,8 +28,15 @@ pub fn choose(frame: &mut Frame) {
         let next = this.ready.borrow().next();
         match next {
             Some(id) if Some(id) == current() => {
+                let (domain, vcpu) = (domain(), domain().current_vcpu());
+                vcpu.ensure_root(domain);
+                if domain.chore.get() == Chore::None {
+                    arm_timer();
+                    return;
+                }
+                lifecycle::step(domain, vcpu, frame);
                 arm_timer();
-                return;
+                crate::arch::x86_64::cpu::take_interrupts();
             }
             Some(id) => {
                 switch::to(id, frame);
@@ -49,6 +57,7 @@ pub fn current() -> Option<VcpuId> {
 /// Turns the current vCPU's mail into ports.
 fn collect(domain: &Domain, vcpu: &Vcpu) {
     let mail = registry::entry(domain.vcpu_id(vcpu)).collect();
+    lifecycle::collect(domain, mail);
     if mail & MAIL_TIMER != 0 {
         events::raise_timer(domain, vcpu.number);
     }
@@ -62,12 +71,20 @@ fn collect(domain: &Domain, vcpu: &Vcpu) {
     }
 }
 
-/// Ready or not: a blocked vCPU with an event goes on, one without leaves the queue.
+/// Ready or not: one with a chore is, a paused one is not; a blocked vCPU with an event goes on, one without leaves the queue.
 fn settle(domain: &Domain, vcpu: &Vcpu) {
+    let id = domain.vcpu_id(vcpu);
+    if domain.chore.get() != Chore::None {
+        cpu().ready.borrow_mut().make_ready(id, vcpu.priority);
+        return;
+    }
+    if registry::entry(id).is_paused() {
+        cpu().ready.borrow_mut().remove(id);
+        return;
+    }
     if !vcpu.blocked.get() {
         return;
     }
-    let id = domain.vcpu_id(vcpu);
     if vcpu.has_pending_event() {
         vcpu.blocked.set(false);
         cpu().ready.borrow_mut().make_ready(id, vcpu.priority);

@@ -16,6 +16,56 @@ pub enum Mode {
     User,
 }
 
+/// Calls that are remembered.
+pub const LAST_CALLS: usize = 8;
+
+/// A call that was made.
+#[derive(Clone, Copy, Debug)]
+pub struct MadeCall {
+    /// Its id.
+    pub id: u64,
+    /// Its first argument.
+    pub first_argument: u64,
+    /// How it ended; `None`: not yet, or it does not return.
+    pub status: Option<i64>,
+}
+
+/// The calls made last, for the dump. Noting one is a handful of plain stores.
+#[derive(Debug)]
+pub struct LastCalls {
+    calls: [Cell<Option<MadeCall>>; LAST_CALLS],
+    newest: Cell<usize>,
+}
+
+impl LastCalls {
+    const fn new() -> Self {
+        Self { calls: [const { Cell::new(None) }; LAST_CALLS], newest: Cell::new(0) }
+    }
+
+    /// A call begins.
+    pub fn begin(&self, id: u64, first_argument: u64) {
+        let place = self.newest.get().wrapping_add(1) % LAST_CALLS;
+        self.newest.set(place);
+        self.calls[place].set(Some(MadeCall { id, first_argument, status: None }));
+    }
+
+    /// The call that began last ends.
+    pub fn end(&self, status: i64) {
+        let place = &self.calls[self.newest.get() % LAST_CALLS];
+        place.set(place.get().map(|call| MadeCall { status: Some(status), ..call }));
+    }
+
+    /// The call `age` calls before the newest.
+    #[must_use]
+    pub fn get(&self, age: usize) -> Option<MadeCall> {
+        self.calls[self.newest.get().wrapping_sub(age) % LAST_CALLS].get()
+    }
+
+    fn forget(&self) {
+        self.calls.iter().for_each(|call| call.set(None));
+    }
+}
+
 /// See the module. Touched only by the CPU that runs it.
 #[derive(Debug)]
 pub struct Vcpu {
@@ -45,6 +95,12 @@ pub struct Vcpu {
     pub blocked: Cell<bool>,
     /// Guest-physical address of the root it starts with.
     pub first_root: u64,
+    /// The registers it starts with.
+    pub first_frame: Frame,
+    /// Host-physical address of a root with the domain's window and nothing of its memory.
+    pub window_root: u64,
+    /// The calls it made last.
+    pub last_calls: LastCalls,
     /// Its registers while another vCPU runs on its CPU.
     pub saved: Saved,
     /// Translations loaded at faults that the guest did not see.
@@ -54,13 +110,19 @@ pub struct Vcpu {
 impl Vcpu {
     /// A vCPU that has registered nothing and starts in kernel mode at `frame`.
     #[must_use]
-    pub fn new(number: u32, cpu: u32, priority: u8, first_root: u64, frame: Frame) -> Self {
+    pub fn new(
+        number: u32,
+        cpu: u32,
+        priority: u8,
+        [first_root, window_root]: [u64; 2],
+        frame: Frame,
+    ) -> Self {
         Self {
             number,
             cpu,
             priority,
             mode: Cell::new(Mode::Kernel),
-            root: Cell::new(LoadedRoot { number: 0, kernel: 0, user: 0 }),
+            root: Cell::new(LoadedRoot::NONE),
             area: Cell::new(None),
             trap_table: Cell::new(0),
             trap_count: Cell::new(0),
@@ -69,15 +131,21 @@ impl Vcpu {
             double_fault_stack: Cell::new(0),
             blocked: Cell::new(false),
             first_root,
+            first_frame: frame,
+            window_root,
+            last_calls: LastCalls::new(),
             saved: Saved::new(frame),
             hidden_faults: Cell::new(0),
         }
     }
 
-    /// Loads the root it starts with, when it is current for the first time.
-    pub fn load_first_root(&self, domain: &Domain) {
+    /// Loads the root it starts with, when it is current for the first time since its start.
+    pub fn ensure_root(&self, domain: &Domain) {
         // The pool of a new domain holds more than one root.
-        if let Ok(loaded) = domain.mmu.lock().load_root(self.first_root, self.number, true) {
+        if self.root.get() == LoadedRoot::NONE
+            && !domain.chore.get().replaces_memory()
+            && let Ok(loaded) = domain.mmu.lock().load_root(self.first_root, self.number, true)
+        {
             self.set_root(domain, loaded);
         }
     }
@@ -87,6 +155,24 @@ impl Vcpu {
         self.root.set(loaded);
         registry::entry(domain.vcpu_id(self)).set_root(loaded.kernel);
         paging::load_view(loaded.kernel);
+    }
+
+    /// What the guest registered is gone, as before its first instruction.
+    pub fn forget_registrations(&self) {
+        self.mode.set(Mode::Kernel);
+        self.area.set(None);
+        for word in [
+            &self.trap_table,
+            &self.trap_count,
+            &self.event_entry,
+            &self.system_call_entry,
+            &self.double_fault_stack,
+            &self.hidden_faults,
+        ] {
+            word.set(0);
+        }
+        self.blocked.set(false);
+        self.last_calls.forget();
     }
 
     /// Whether an event may be delivered now: always in user mode, by the guest's flag in kernel mode.

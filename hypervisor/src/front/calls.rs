@@ -9,7 +9,7 @@ use crate::arch::x86_64::guest::{Area, Ports};
 use crate::arch::x86_64::{Frame, cpu, time};
 use crate::domain::events::{self, Binding};
 use crate::domain::vcpu::Vcpu;
-use crate::domain::{Domain, console, crash, registry, turn};
+use crate::domain::{Domain, console, lifecycle, registry, turn};
 use crate::mmu::is_reserved;
 use crate::mmu::shadow::Failure;
 use crate::sched::VcpuId;
@@ -32,6 +32,7 @@ const MAX_LONG_CALLS: u32 = 4;
 
 /// A call of the guest kernel: `rax` and `rdx` get status and value, all else stays.
 pub fn call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
+    vcpu.last_calls.begin(frame.rax, frame.rdi);
     if frame.rax == call::Cpu::Iret.id().0 {
         frames::iret(domain, vcpu, frame);
         return;
@@ -42,13 +43,15 @@ pub fn call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
         }
         return;
     }
-    match run(domain, vcpu, frame.rax, arguments(frame)) {
+    let status = match run(domain, vcpu, frame.rax, arguments(frame)) {
         Ok(value) => {
-            frame.rax = 0;
             frame.rdx = value;
+            0
         }
-        Err(error) => frame.rax = error.to_status() as u64,
-    }
+        Err(error) => error.to_status(),
+    };
+    frame.rax = status as u64;
+    vcpu.last_calls.end(status);
 }
 
 fn run(domain: &Domain, vcpu: &Vcpu, id: u64, arguments: Arguments) -> Result<u64, Error> {
@@ -445,9 +448,8 @@ fn shutdown(domain: &Domain, frame: &Frame) -> Result<(), Error> {
     const CRASH: u64 = ShutdownReason::Crash as u64;
     match frame.rdi {
         POWER_OFF => domain.stop(ExitStatus::from_guest(frame.rsi)),
-        // Restarts come with restart policies.
-        REBOOT => Err(Error::NotSupported),
-        CRASH => crash::crash(domain, frame, "the kernel reported itself broken", 0),
+        REBOOT => lifecycle::reboot(domain),
+        CRASH => lifecycle::crash(domain, "the kernel reported itself broken", 0),
         _ => Err(Error::InvalidArgument),
     }
 }

@@ -4,7 +4,7 @@ use crate::arch::x86_64::guest::{self, NotAccessible};
 use crate::arch::x86_64::segments::selector;
 use crate::arch::x86_64::{Frame, cpu};
 use crate::domain::vcpu::{Mode, Vcpu};
-use crate::domain::{Domain, crash};
+use crate::domain::{Domain, lifecycle};
 use crate::front::vector;
 use pvops_abi::layout::frame::{DeliveredFrame, Selectors};
 use pvops_abi::layout::{IretFrame, TrapGate};
@@ -27,7 +27,7 @@ const ENTRY_FLAGS: u64 = INTERRUPT_FLAG | FIXED_FLAG;
 /// Delivers trap `number` to the guest kernel, or ends the domain if it cannot take it.
 pub fn deliver(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, number: u64, error: u64, address: u64) {
     let Some(gate) = gate(domain, vcpu, number) else {
-        crash::crash(domain, frame, cause(number), address);
+        lifecycle::crash(domain, cause(number), address);
     };
     let masks = gate.flags & TrapGate::MASK_EVENTS != 0;
     if enter_kernel(vcpu, frame, gate.entry, error, masks).is_ok() {
@@ -36,10 +36,10 @@ pub fn deliver(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, number: u64, err
     // The kernel's stack cannot be written: the double-fault stack is the last resort.
     let stack = vcpu.double_fault_stack.get();
     let Some(gate) = gate_for_double_fault(domain, vcpu, frame, stack) else {
-        crash::crash(domain, frame, "fault while delivering a fault", address);
+        lifecycle::crash(domain, "fault while delivering a fault", address);
     };
     if push(vcpu, frame, gate.entry, 0, true, stack).is_err() {
-        crash::crash(domain, frame, "double-fault stack not accessible", address);
+        lifecycle::crash(domain, "double-fault stack not accessible", address);
     }
 }
 
@@ -217,7 +217,7 @@ pub fn deliver_system_call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
 /// CPU.iret: leaves to the frame at `rsp`. What it says is checked; a bad one is a #GP at the call.
 pub fn iret(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
     let Ok(from) = guest::load_virtual::<IretFrame>(frame.rsp) else {
-        crash::crash(domain, frame, "iret from a stack that is not accessible", frame.rsp);
+        lifecycle::crash(domain, "iret from a stack that is not accessible", frame.rsp);
     };
     let privilege = from.cs & 3;
     let is_known = privilege == 0 || (privilege == 3 && vcpu.area.get().is_some());

@@ -11,7 +11,7 @@ pub mod frames;
 use crate::arch::x86_64::guest::domain;
 use crate::arch::x86_64::{Frame, cpu, paging};
 use crate::domain::vcpu::{Mode, Vcpu};
-use crate::domain::{Domain, crash, turn};
+use crate::domain::{Domain, lifecycle, turn};
 use crate::mmu::shadow::Failure;
 use crate::mmu::walk::Access;
 
@@ -50,7 +50,7 @@ pub fn page_fault(frame: &mut Frame, address: u64) {
             }
             frames::deliver(domain, vcpu, frame, vector::PAGE_FAULT, code, address);
         }
-        Err(Failure::PoolExhausted) => crash::crash(domain, frame, "out of shadow tables", address),
+        Err(Failure::PoolExhausted) => lifecycle::crash(domain, "out of shadow tables", address),
     }
 }
 

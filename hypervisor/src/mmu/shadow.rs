@@ -90,6 +90,11 @@ pub struct Shadow<T> {
     clock: u64,
 }
 
+impl LoadedRoot {
+    /// No root is loaded: the domain has not begun yet, or begins anew.
+    pub const NONE: Self = Self { number: 0, kernel: 0, user: 0 };
+}
+
 impl<T: ShadowTables> Shadow<T> {
     /// Nothing cached.
     pub fn new(tables: T, pool: Pool) -> Self {
@@ -211,6 +216,20 @@ impl<T: ShadowTables> Shadow<T> {
             }
             self.pool.drop_subtree(table);
         }
+    }
+
+    /// Forgets one root, loaded or not, and when there is none the common slots; for a domain that begins anew, on
+    /// whose CPU none of its roots is loaded any more. False: there is nothing left.
+    pub fn forget_one(&mut self) -> bool {
+        if let Some(number) = self.roots.iter().position(|root| root.in_use) {
+            self.forget(number);
+            return true;
+        }
+        self.global_outside_common = false;
+        self.drop_common();
+        let Some(common) = self.common.take() else { return false };
+        self.pool.drop_subtree(common);
+        true
     }
 
     /// Forgets the root used longest ago, but none that is loaded.

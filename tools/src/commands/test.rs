@@ -14,6 +14,7 @@ mod doorbells;
 mod elf_edit;
 mod host;
 mod hostile;
+mod lifecycle;
 mod readme;
 mod realtime;
 mod shell;
@@ -78,6 +79,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(shell::cases());
     cases.extend(domains::cases());
     cases.extend(doorbells::cases());
+    cases.extend(lifecycle::cases());
     cases.extend(realtime::cases());
     cases.extend(bad_guests::cases());
     cases.extend(bad_systems::cases());

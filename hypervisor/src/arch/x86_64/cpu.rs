@@ -103,6 +103,15 @@ pub fn guest_gs() -> u64 {
     base
 }
 
+/// The FS base, which is the guest's.
+#[must_use]
+pub fn guest_fs() -> u64 {
+    let base;
+    // SAFETY: as in `guest_gs`; the hypervisor does not use FS either.
+    unsafe { asm!("rdfsbase {0}", out(reg) base, options(nomem, nostack, preserves_flags)) };
+    base
+}
+
 /// Sets the guest's GS base; one that is not canonical, which the instruction would refuse, becomes 0.
 pub fn set_guest_gs(base: u64) {
     let base = canonical_or_zero(base);

@@ -92,6 +92,14 @@ impl GuestMemory {
         }
     }
 
+    /// Where the window shows the page at `address`.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`].
+    pub(super) fn page(&self, address: u64) -> Result<u64, Error> {
+        self.at(address, 4096, 4096)
+    }
+
     /// Checks a range without touching it.
     ///
     /// # Errors

@@ -43,19 +43,23 @@ impl Saved {
     /// A vCPU that starts at `frame`, everything else in its initial state.
     #[must_use]
     pub fn new(frame: Frame) -> Self {
-        const MXCSR_OFFSET: usize = 24;
-        let mut area = [0; STATE_BYTES];
-        // A header of zeros means "initial" for every component; MXCSR is taken from the area all the same.
-        area[MXCSR_OFFSET..MXCSR_OFFSET + 4].copy_from_slice(&0x1f80u32.to_le_bytes());
         Self {
             frame: Cell::new(frame),
             fs_base: Cell::new(0),
             gs_base: Cell::new(0),
             selectors: Cell::new([0; 4]),
             xcr0: Cell::new(supported()),
-            extended: ExtendedState(UnsafeCell::new(area)),
+            extended: ExtendedState(UnsafeCell::new(initial_state())),
         }
     }
+}
+
+/// A header of zeros means "initial" for every component; MXCSR is taken from the area all the same.
+fn initial_state() -> [u8; STATE_BYTES] {
+    const MXCSR_OFFSET: usize = 24;
+    let mut area = [0; STATE_BYTES];
+    area[MXCSR_OFFSET..MXCSR_OFFSET + 4].copy_from_slice(&0x1f80u32.to_le_bytes());
+    area
 }
 
 /// The components of [`STATE`] that this CPU has.
@@ -73,11 +77,25 @@ pub fn to(next: VcpuId, frame: &mut Frame) {
     // The root carries the window of the new one's domain: from here on `domain()` is that.
     paging::load_view(registry::entry(next).root());
     this_cpu().vcpu.set(next.vcpu.into());
-    let vcpu = domain().current_vcpu();
-    restore(&vcpu.saved, frame);
-    if vcpu.root.get().kernel == 0 {
-        vcpu.load_first_root(domain());
-    }
+    restore(&domain().current_vcpu().saved, frame);
+}
+
+/// The current vCPU begins anew at `first`, everything else in its initial state.
+pub fn begin_anew(saved: &Saved, first: Frame, frame: &mut Frame) {
+    saved.frame.set(first);
+    saved.fs_base.set(0);
+    saved.gs_base.set(0);
+    saved.selectors.set([0; 4]);
+    saved.xcr0.set(supported());
+    // SAFETY: only this CPU uses the area, and only between `save` and `restore` of this vCPU, which is current.
+    unsafe { saved.extended.0.get().write(initial_state()) };
+    restore(saved, frame);
+}
+
+/// FS and GS base of the current vCPU.
+#[must_use]
+pub fn guest_bases() -> (u64, u64) {
+    (cpu::guest_fs(), cpu::guest_gs())
 }
 
 fn save(saved: &Saved, frame: &Frame) {
@@ -86,20 +104,17 @@ fn save(saved: &Saved, frame: &Frame) {
     saved.xcr0.set(xcr0());
     // All that the CPU has, not what the guest enabled last: it may enable the rest again and read it.
     cpu::set_checked_xcr0(supported());
-    let (fs_base, [ds, es, fs, gs]): (u64, [u16; 4]);
+    let [ds, es, fs, gs]: [u16; 4];
     // SAFETY: stores only, into this vCPU's own area, which has the size and alignment for these components.
     unsafe {
         let (a, b, c, d): (u16, u16, u16, u16);
-        let base: u64;
-        asm!("mov {0:x}, ds", "mov {1:x}, es", "mov {2:x}, fs", "mov {3:x}, gs", "rdfsbase {4}",
-            out(reg) a, out(reg) b, out(reg) c, out(reg) d, out(reg) base,
-            options(nomem, nostack, preserves_flags));
+        asm!("mov {0:x}, ds", "mov {1:x}, es", "mov {2:x}, fs", "mov {3:x}, gs",
+            out(reg) a, out(reg) b, out(reg) c, out(reg) d, options(nomem, nostack, preserves_flags));
         asm!("xsave64 [{0}]", in(reg) saved.extended.0.get(), in("eax") STATE as u32, in("edx") 0,
             options(nostack));
-        fs_base = base;
         [ds, es, fs, gs] = [a, b, c, d];
     }
-    saved.fs_base.set(fs_base);
+    saved.fs_base.set(cpu::guest_fs());
     saved.selectors.set([ds, es, fs, gs]);
 }
 

@@ -47,7 +47,7 @@ impl<T: ShadowTables> Shadow<T> {
     }
 
     /// Unlinks and drops the common subtrees; the slots become ordinary ones.
-    fn drop_common(&mut self) {
+    pub(super) fn drop_common(&mut self) {
         let Some(common) = self.common else { return };
         for slot in 0..512 {
             let entry = self.tables.read(common, slot);

@@ -42,6 +42,48 @@ fn the_smallest_pool_serves_any_number_of_pages_one_by_one() {
 }
 
 #[test]
+fn a_domain_that_begins_anew_gets_every_table_back() {
+    let mut machine = Machine::usual();
+    // All but the two of the first root.
+    let before = machine.shadow.free_tables() + 2;
+    let mut slots = [0; 8];
+    slots[511 / 64] = 1 << (511 % 64);
+    machine.shadow.set_common_slots(slots).unwrap();
+    for number in 0..3 {
+        let root = machine.guest.new_table();
+        machine.load_root(root, true).unwrap();
+        for page in 0..4 {
+            machine.guest.map(root, USER_ADDRESS + page * span(3), 1, GIB, FLAGS);
+            machine.guest.map(
+                root,
+                KERNEL_ADDRESS + page * span(2),
+                1,
+                GIB + number * 4096,
+                WRITABLE | DIRTY,
+            );
+            machine.access(USER_ADDRESS + page * span(3), USER_READ).unwrap();
+            machine.access(KERNEL_ADDRESS + page * span(2), Access::KERNEL_READ).unwrap();
+        }
+    }
+    // The CPU is on a root without the domain's memory by then.
+    machine.shadow.tables().load_root(0);
+    let mut steps = 0;
+    while machine.shadow.forget_one() {
+        steps += 1;
+        machine.audit();
+    }
+    assert_eq!(steps, 4 + 1, "four roots and the common slots");
+    assert!(!machine.shadow.forget_one());
+    while machine.shadow.reclaim_one() {}
+    assert_eq!(machine.shadow.free_tables(), before);
+    let root = machine.guest.new_table();
+    machine.load_root(root, true).unwrap();
+    machine.guest.map(root, USER_ADDRESS, 1, GIB, FLAGS);
+    assert_eq!(machine.access(USER_ADDRESS, USER_READ), Ok(9 * GIB));
+    machine.audit();
+}
+
+#[test]
 #[cfg_attr(miri, ignore = "hundreds of audits")]
 fn the_root_used_longest_ago_goes_first() {
     let mut machine = Machine::new(4 * GIB, 8 * GIB, 512);

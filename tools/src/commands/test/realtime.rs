@@ -48,7 +48,7 @@ fn alone(context: &Context, world: World, limit: Duration) -> Result<(), Failure
 }
 
 /// No miss, no change, and never later than the bound.
-fn in_time(values: &[Value]) -> Result<(), Failure> {
+pub(super) fn in_time(values: &[Value]) -> Result<(), Failure> {
     let number = |name| results::number(values, name);
     for (name, expected) in
         [("rt_periods", 2000), ("rt_missed", 0), ("rt_memory_changes", 0), ("rt_early_releases", 0)]
@@ -124,5 +124,5 @@ fn refused_options(context: &Context, limit: Duration) -> Result<(), Failure> {
     };
     refused("run=rt work_kib=12", "work_kib=12: it must be a power of two")?;
     refused("run=rt period_us=now", "period_us=now: it must be a number from ")?;
-    refused("run=everything", "run=everything: it must be shell, demo, load, rt or doorbell")
+    refused("run=everything", "run=everything: it must be shell, demo, load, rt, doorbell or fragile")
 }

@@ -5,12 +5,14 @@ use super::super::frame::Frame;
 use super::super::guest::GuestMemory;
 use super::super::layout::{DOMAIN_MEMORY, DOMAIN_STATE};
 use super::super::paging::PoolTables;
+use super::super::pristine::Pristine;
 use super::super::segments::selector;
 use super::memory::bytes_at;
 use super::tables::{self, DATA};
 use super::{BootMemory, Machine};
 use crate::boot::builder::Start;
 use crate::boot::refusal::Refusal;
+use crate::domain::crash::Cause;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{Domain, MAX_VCPUS, NAME_BYTES, console, events, registry};
 use crate::mmu::bits::{ACCESSED, PRESENT, WRITABLE};
@@ -21,8 +23,8 @@ use crate::sched::VcpuId;
 use core::cell::Cell;
 use core::ptr;
 use spin::Mutex;
-use system_image::ChannelEnd;
 use system_image::layout::MAX_CHANNELS;
+use system_image::{ChannelEnd, CrashPolicy};
 
 const PAGE: u64 = 4096;
 const LARGE_PAGE: u64 = 1 << 21;
@@ -53,8 +55,8 @@ pub struct Placed {
     pub name: [u8; NAME_BYTES],
     /// Whether the machine's console is its.
     pub has_console: bool,
-    /// The system ends when it crashes.
-    pub crash_ends_system: bool,
+    /// What happens when it crashes.
+    pub crash_policy: CrashPolicy,
     /// CPU that runs it.
     pub cpu: u32,
     /// Priority there.
@@ -81,7 +83,9 @@ impl Machine {
         let pages = (memory.bytes / POOL_SHARE).max(MIN_POOL_PAGES);
         let structure = (size_of::<Domain>() as u64).next_multiple_of(PAGE);
         let information = (pages * size_of::<PageInfo>() as u64).next_multiple_of(PAGE);
-        let bytes = structure + information + pages * PAGE;
+        let [filled_start, filled_end] = placed.start.filled;
+        let state_bytes = structure + information + pages * PAGE;
+        let bytes = state_bytes + (filled_end - filled_start);
         let state = self.memory.take(bytes, PAGE, false).ok_or(Refusal::NoMemory)?;
 
         let memory_entry = window(&mut self.memory, DOMAIN_MEMORY, &memory);
@@ -104,7 +108,10 @@ impl Machine {
         if placed.has_console {
             console::join(placed.number);
         }
-        Place { state, structure, information, pages }.write(entries, &memory, placed);
+        let filled = bytes_at(memory.phys + filled_start, filled_end - filled_start);
+        bytes_at(state + state_bytes, filled_end - filled_start).copy_from_slice(filled);
+        let place = Place { state, structure, information, pages, window_root: root };
+        place.write(entries, &memory, placed);
         Ok(())
     }
 }
@@ -142,6 +149,7 @@ struct Place {
     structure: u64,
     information: u64,
     pages: u64,
+    window_root: u64,
 }
 
 impl Place {
@@ -155,11 +163,13 @@ impl Place {
             // SAFETY: zeroed memory is a valid `PageInfo`; this slice is used for the initial links only.
             unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), self.pages as usize) }
         };
-        // SAFETY: the window maps pool and memory at these addresses wherever the structure is reachable.
-        let (tables, memory) = unsafe {
+        let [filled_start, filled_end] = placed.start.filled;
+        // SAFETY: the window maps pool, memory and the copy of what was filled at these addresses wherever the structure is reachable.
+        let (tables, memory, pristine) = unsafe {
             (
                 PoolTables::new(pool, pool_phys, self.pages as u32, hypervisor),
                 GuestMemory::new(memory.bytes, memory.phys),
+                Pristine::new(pool + self.pages * PAGE, filled_start, filled_end),
             )
         };
         // SAFETY: the same memory as the window shows it; it is used only there, from now on.
@@ -170,15 +180,19 @@ impl Place {
             number: placed.number,
             name: placed.name,
             has_console: placed.has_console,
-            crash_ends_system: placed.crash_ends_system,
+            crash_policy: placed.crash_policy,
+            restarts: Cell::default(),
+            chore: Cell::default(),
+            crash: Cell::new(Cause { text: "", address: 0 }),
             memory,
+            pristine,
             mmu: Mutex::new(Shadow::new(tables, pool)),
             ports: Cell::new(None),
             bindings: Mutex::new(events::Bindings::new()),
             channels: placed.channels,
             vcpus: core::array::from_fn(|number| {
-                let first_root = placed.start.root;
-                Vcpu::new(number as u32, placed.cpu, placed.priority, first_root, first_frame(placed.start))
+                let roots = [placed.start.root, self.window_root];
+                Vcpu::new(number as u32, placed.cpu, placed.priority, roots, first_frame(placed.start))
             }),
             vcpu_count: 1,
         };

@@ -1,0 +1,208 @@
+//! What happens to a whole domain: pause, dump, crash, a new start.
+//!
+//! Anybody may ask, on any CPU; the domain's own CPU does it, in steps, as *chores* at the domain's own priority with
+//! interrupts let in between. So cleaning 64 MiB or printing a dump over a slow line delays no neighbour that may
+//! run before this domain, and equals get their turns.
+//!
+//! The alternative, doing it at once in the CPU that asks, would hold up that CPU's guests, and would need another
+//! domain's state mapped there.
+
+use super::registry::{self, MAIL_DUMP, MAIL_RESTART};
+use super::vcpu::Vcpu;
+use super::{Domain, console, crash};
+use crate::arch::x86_64::{Frame, paging, start, switch, time};
+use crate::mmu::shadow::LoadedRoot;
+use crate::sched::VcpuId;
+use system_image::{CrashPolicy, ExitStatus};
+
+/// Pages made as they were at first in one step: some microseconds.
+const PAGES_PER_STEP: u64 = 8;
+const PAGE: u64 = 4096;
+
+/// What a domain does instead of running its guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Chore {
+    /// Nothing: the guest runs.
+    #[default]
+    None,
+    /// Prints its dump; this line is next.
+    Dump {
+        /// Number of the line.
+        line: usize,
+        /// What comes after the last.
+        then: After,
+    },
+    /// Gives up its cached translations.
+    ForgetTranslations,
+    /// Makes its memory what it was at first; this page is next.
+    CleanMemory {
+        /// Guest-physical address.
+        page: u64,
+    },
+}
+
+impl Chore {
+    /// Whether the guest's memory is not the guest's any more, so that none of its roots may be loaded.
+    #[must_use]
+    pub fn replaces_memory(self) -> bool {
+        matches!(self, Self::ForgetTranslations | Self::CleanMemory { .. })
+    }
+}
+
+/// What follows a dump.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum After {
+    /// The guest goes on: an operator asked for the dump.
+    GoOn,
+    /// The crash policy decides.
+    Crashed,
+}
+
+/// What an operator can see of a domain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// It runs, or waits for something.
+    Running,
+    /// An operator paused it.
+    Paused,
+    /// It ended.
+    Stopped,
+}
+
+const fn first_vcpu(domain: u16) -> VcpuId {
+    VcpuId { domain, vcpu: 0 }
+}
+
+/// The state of a domain; `None`: there is none of this number.
+#[must_use]
+pub fn state(domain: u16) -> Option<State> {
+    let entry = registry::entry(first_vcpu(domain));
+    match () {
+        () if u32::from(domain) >= registry::domain_count() => None,
+        () if entry.is_stopped() => Some(State::Stopped),
+        () if entry.is_paused() => Some(State::Paused),
+        () => Some(State::Running),
+    }
+}
+
+/// Stops giving the domain the CPU. What happens meanwhile waits for it.
+pub fn pause(domain: u16) {
+    registry::pause(first_vcpu(domain));
+}
+
+/// Undoes [`pause`].
+pub fn resume(domain: u16) {
+    registry::resume(first_vcpu(domain));
+}
+
+/// Starts the domain anew, whatever it does; also one that is paused or has ended.
+pub fn restart(domain: u16) {
+    registry::revive(first_vcpu(domain));
+    registry::post(first_vcpu(domain), MAIL_RESTART);
+}
+
+/// Has the domain print its registers, stack and last calls, and go on.
+pub fn dump(domain: u16) {
+    registry::post(first_vcpu(domain), MAIL_DUMP);
+}
+
+/// The guest faulted beyond repair, or says so: its dump, then what its policy says. No lock may be held. The frame at
+/// the top of this CPU's stack keeps the guest's registers.
+pub fn crash(domain: &Domain, cause: &'static str, address: u64) -> ! {
+    domain.crash.set(crash::Cause { text: cause, address });
+    domain.chore.set(Chore::Dump { line: 0, then: After::Crashed });
+    start::serve_on_fresh_stack()
+}
+
+/// The guest wants to be started anew.
+pub fn reboot(domain: &Domain) -> ! {
+    domain.chore.set(Chore::ForgetTranslations);
+    start::serve_on_fresh_stack()
+}
+
+/// Takes what an operator asked for out of a domain's mail.
+pub fn collect(domain: &Domain, mail: u64) {
+    if mail & MAIL_RESTART != 0 {
+        domain.chore.set(Chore::ForgetTranslations);
+    } else if mail & MAIL_DUMP != 0 && domain.chore.get() == Chore::None {
+        domain.crash.set(crash::Cause { text: "nothing, asked for at the console", address: 0 });
+        domain.chore.set(Chore::Dump { line: 0, then: After::GoOn });
+    }
+}
+
+/// Does a bounded part of the current domain's chore. `frame`: its vCPU's registers.
+pub fn step(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
+    match domain.chore.get() {
+        Chore::None => {}
+        Chore::Dump { line, then } => match crash::dump_line(domain, vcpu, frame, line) {
+            Some(text) if console::try_line(domain.number, text.as_bytes()) => {
+                domain.chore.set(Chore::Dump { line: line + 1, then });
+            }
+            // No room now; the line comes again.
+            Some(_) => {}
+            None => after_dump(domain, then),
+        },
+        Chore::ForgetTranslations => {
+            forget_root(domain, vcpu);
+            if !domain.mmu.lock().forget_one() {
+                domain.chore.set(Chore::CleanMemory { page: PAGE });
+            }
+        }
+        Chore::CleanMemory { page } => clean(domain, vcpu, frame, page),
+    }
+}
+
+fn after_dump(domain: &Domain, then: After) {
+    if then == After::GoOn {
+        domain.chore.set(Chore::None);
+        return;
+    }
+    let mut restarts = domain.restarts.get();
+    let again = restarts.allow(domain.crash_policy, time::now_ns());
+    domain.restarts.set(restarts);
+    if again {
+        domain.chore.set(Chore::ForgetTranslations);
+    } else {
+        domain.stop(ExitStatus::DOMAIN_CRASHED)
+    }
+}
+
+/// Leaves the root that is about to be forgotten for one without guest memory.
+fn forget_root(domain: &Domain, vcpu: &Vcpu) {
+    if vcpu.root.get() != LoadedRoot::NONE {
+        vcpu.root.set(LoadedRoot::NONE);
+        registry::entry(domain.vcpu_id(vcpu)).set_root(vcpu.window_root);
+        paging::load_view(vcpu.window_root);
+    }
+}
+
+fn clean(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, first: u64) {
+    let end = domain.memory.bytes();
+    let pages = (first..end).step_by(PAGE as usize).take(PAGES_PER_STEP as usize);
+    for page in pages {
+        // In memory, by the bound above.
+        let _ = domain.pristine.restore_page(&domain.memory, page);
+    }
+    let next = first + PAGES_PER_STEP * PAGE;
+    if next < end {
+        domain.chore.set(Chore::CleanMemory { page: next });
+        return;
+    }
+    domain.forget_registrations();
+    registry::entry(domain.vcpu_id(vcpu)).forget();
+    vcpu.forget_registrations();
+    switch::begin_anew(&vcpu.saved, vcpu.first_frame, frame);
+    domain.chore.set(Chore::None);
+    vcpu.ensure_root(domain);
+}
+
+impl Domain {
+    /// Ends the domain; this CPU goes on with others. With the last domain the machine ends. No lock may be held.
+    pub fn stop(&self, status: ExitStatus) -> ! {
+        let ends_system =
+            self.crash_policy == CrashPolicy::HaltSystem && status == ExitStatus::DOMAIN_CRASHED;
+        self.chore.set(Chore::None);
+        registry::stop(self.vcpu_id(self.current_vcpu()), status, ends_system);
+        switch::abandon()
+    }
+}

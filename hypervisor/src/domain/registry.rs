@@ -10,12 +10,12 @@ use crate::arch::x86_64::{apic, cpu, machine};
 use crate::sched::{MAX_READY, Policy, VcpuId};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use spin::Mutex;
-use system_image::ExitStatus;
+use system_image::{ExitStatus, limits};
 
 const _: () = assert!(MAX_DOMAINS <= MAX_READY, "one vCPU per domain: all fit on one CPU");
 
 /// Domains that this hypervisor runs.
-pub const MAX_DOMAINS: usize = 8;
+pub const MAX_DOMAINS: usize = limits::MAX_DOMAINS;
 
 /// Mail: the deadline was reached.
 pub const MAIL_TIMER: u64 = 1 << 63;

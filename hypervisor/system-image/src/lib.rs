@@ -14,6 +14,7 @@
 mod checksum;
 mod error;
 pub mod layout;
+pub mod limits;
 mod parse;
 mod status;
 #[cfg(any(test, feature = "std"))]

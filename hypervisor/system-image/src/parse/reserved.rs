@@ -2,7 +2,7 @@
 //!
 //! The rows are what every PC has, and QEMU's machines; they are the floor, not the ceiling. What only the machine
 //! at hand knows (where its ACPI registers are, where its memory is) the hypervisor checks at boot in addition.
-//! Nobody can tell from addresses whether a device reads and writes memory by itself; `docs/system-toml.md` says
+//! Nobody can tell from addresses whether a device reads and writes memory by itself; `configs/README.md` says
 //! what that means.
 
 use super::device::{MmioRange, PortRange};

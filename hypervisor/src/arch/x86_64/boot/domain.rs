@@ -29,9 +29,6 @@ use system_image::{ChannelEnd, CrashPolicy};
 const PAGE: u64 = 4096;
 const LARGE_PAGE: u64 = 1 << 21;
 const GIGABYTE: u64 = 1 << 30;
-/// Shadow tables per domain: one per 128 KiB of memory, but enough for many roots.
-const POOL_SHARE: u64 = 128 << 10;
-const MIN_POOL_PAGES: u64 = 1024;
 
 /// Host memory of a domain during boot.
 pub struct DomainMemory {
@@ -80,7 +77,7 @@ impl Machine {
     /// # Errors
     /// [`Refusal::NoMemory`].
     pub fn install_domain(&mut self, memory: DomainMemory, placed: Placed) -> Result<(), Refusal> {
-        let pages = (memory.bytes / POOL_SHARE).max(MIN_POOL_PAGES);
+        let pages = system_image::limits::pool_pages(memory.bytes);
         let structure = (size_of::<Domain>() as u64).next_multiple_of(PAGE);
         let information = (pages * size_of::<PageInfo>() as u64).next_multiple_of(PAGE);
         let [filled_start, filled_end] = placed.start.filled;

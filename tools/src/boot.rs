@@ -1,13 +1,13 @@
 //! From options to something that can be booted: which world, which guest, which disk image.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use crate::building::{self, Kernel};
 use crate::debugger::Symbols;
 use crate::disk_image::{Contents, End};
-use crate::elf_file::ElfFile;
+use crate::elf_file::{ElfFile, shown_path};
 use crate::failure::{Failure, Kind};
 use crate::machine::{DEBUG_EXIT_PORT, Machine};
 use crate::manifest::Manifest;
@@ -132,10 +132,4 @@ impl Bootable {
         let guests = self.domains.iter().map(|(name, elf)| Symbols::of_guest(name, elf));
         Ok((Symbols::of_booted(&self.contents.kernel)?, guests.collect::<Result<_, _>>()?))
     }
-}
-
-/// A path relative to the current folder where that is shorter.
-fn shown_path(path: &Path) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }

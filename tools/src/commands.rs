@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod demo;
+pub mod describe;
 pub mod image;
 pub mod run;
 pub mod setup;

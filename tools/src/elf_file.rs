@@ -50,6 +50,19 @@ impl ElfFile {
         }
     }
 
+    /// What it takes in memory, from the first byte that is loaded to the last. 0 if it is damaged.
+    pub fn memory_bytes(&self) -> u64 {
+        let bounds = || {
+            let file = ElfBytes::<LittleEndian>::minimal_parse(&self.bytes).ok()?;
+            let loads = || file.segments().into_iter().flat_map(|segments| segments.iter());
+            let loads = || loads().filter(|segment| segment.p_type == PT_LOAD);
+            let first = loads().map(|segment| segment.p_vaddr).min()?;
+            let end = loads().map(|segment| segment.p_vaddr.saturating_add(segment.p_memsz)).max()?;
+            Some(end - first)
+        };
+        bounds().unwrap_or(0)
+    }
+
     /// What must be added to its addresses when its first page is loaded at `base`; 0 if it cannot be moved. `None`:
     /// it is damaged.
     pub fn slide(&self, base: u64) -> Option<u64> {
@@ -121,6 +134,13 @@ pub fn sha256(parts: &[&[u8]]) -> String {
         hash.update(part);
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A path without detours, relative to the current folder where that is shorter.
+pub fn shown_path(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let direct = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    direct.strip_prefix(&here).unwrap_or(&direct).display().to_string()
 }
 
 #[cfg(test)]

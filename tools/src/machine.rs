@@ -97,6 +97,11 @@ impl Machine {
         Ok(())
     }
 
+    /// How far its memory reaches from address 0 on: devices are above. The rest of a larger memory begins at 4 GiB.
+    pub fn low_memory_bytes(&self) -> u64 {
+        (self.memory_mib << 20).min(2 << 30)
+    }
+
     /// Finds, or installs, what the machine needs on the host.
     pub fn check_tools(&self) -> Result<(), Failure> {
         toolchain::qemu()?;

@@ -31,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{build, demo, image, run, setup, size, test};
+use commands::{build, demo, describe, image, run, setup, size, test};
 use failure::Failure;
 use workspace::Workspace;
 
@@ -53,6 +53,8 @@ enum Command {
     Image(image::Arguments),
     /// Boots a guest on the bare machine or on the hypervisor
     Run(run::Arguments),
+    /// Checks a system.toml and tells what each domain gets, with the numbers of devices and channels
+    Describe(describe::Arguments),
     /// Boots the same demo kernel in every world and compares the results
     Demo(demo::Arguments),
     /// Runs all tests
@@ -79,6 +81,7 @@ fn execute(command: &Command, workspace: &Workspace) -> Result<ExitCode, Failure
         Command::Build => build::execute(workspace),
         Command::Image(arguments) => image::execute(workspace, arguments),
         Command::Run(arguments) => run::execute(workspace, arguments),
+        Command::Describe(arguments) => describe::execute(arguments),
         Command::Demo(arguments) => demo::execute(workspace, arguments),
         Command::Test(arguments) => test::execute(workspace, arguments),
         Command::Size(arguments) => size::execute(workspace, arguments),

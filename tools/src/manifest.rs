@@ -1,21 +1,25 @@
 //! `system.toml`: which domains the hypervisor runs. Errors look like a compiler's, with file, line and key.
 //!
-//! Reading goes in two steps. The TOML parser and serde find wrong syntax, types and keys, one at a time; then
-//! [`check`](checks::check) finds what is impossible on the machine at hand, all of it at once. The hypervisor
-//! checks the compiled image again, since at boot it is untrusted bytes.
+//! Reading goes in two steps: [`read`] finds wrong keys and types, [`checks`] what is impossible on the machine at hand
+//! or in what could be read. All of it is told at once. The hypervisor checks the compiled image again, since at boot
+//! it is untrusted bytes. `configs/README.md` is the reference for those who write such files.
 
 mod checks;
+mod describe;
+mod read;
 mod report;
 mod schema;
+mod suggest;
+mod values;
 
 use std::path::{Path, PathBuf};
 
-use system_image::{CrashPolicy, Device, DomainDescription, SystemDescription, VcpuPlacement};
+use system_image::{CrashPolicy, Device, DomainDescription, SystemDescription, VcpuPlacement, limits};
 
 use crate::elf_file::{self, ElfFile};
 use crate::failure::{Failure, Kind};
 use crate::machine::Machine;
-use report::Problem;
+pub use describe::Description;
 
 /// A manifest that passed all checks, with the guest ELFs read.
 #[derive(Debug)]
@@ -24,8 +28,8 @@ pub struct Manifest {
     pub name: String,
     /// Domains in the order of the file.
     pub domains: Vec<ManifestDomain>,
-    /// Channels, each by the places of its two domains.
-    pub channels: Vec<[u16; 2]>,
+    /// Channels in the order of the file.
+    pub channels: Vec<ManifestChannel>,
 }
 
 /// A domain of a checked manifest.
@@ -46,7 +50,37 @@ pub struct ManifestDomain {
     /// What happens when it crashes.
     pub crash_policy: CrashPolicy,
     /// Devices that it alone drives.
-    pub devices: Vec<Device>,
+    pub devices: Vec<ManifestDevice>,
+}
+
+/// A device of a checked manifest. The guest knows it by its place among its domain's devices.
+#[derive(Debug)]
+pub struct ManifestDevice {
+    /// What people call it.
+    pub name: Option<String>,
+    /// What is assigned.
+    pub device: Device,
+}
+
+/// A channel of a checked manifest. Each guest knows it by its place among its domain's channels.
+#[derive(Debug)]
+pub struct ManifestChannel {
+    /// What people call it.
+    pub name: Option<String>,
+    /// Its two domains, by their places in the file.
+    pub between: [u16; 2],
+}
+
+impl From<Device> for ManifestDevice {
+    fn from(device: Device) -> Self {
+        Self { name: None, device }
+    }
+}
+
+impl From<[u16; 2]> for ManifestChannel {
+    fn from(between: [u16; 2]) -> Self {
+        Self { name: None, between }
+    }
 }
 
 impl Manifest {
@@ -58,12 +92,13 @@ impl Manifest {
 
     /// Checks `text` as the contents of the file at `path`; images are relative to its folder.
     fn parse(path: &Path, text: &str, machine: &Machine) -> Result<Self, Failure> {
-        let refuse =
-            |problems: &[Problem]| Failure::new(Kind::Manifest, report::render(path, text, problems));
-        let document: schema::Document =
-            toml::from_str(text).map_err(|error| refuse(&[Problem::from_toml(text, &error)]))?;
-        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        checks::check(&document, &folder, machine).map_err(|problems| refuse(&problems))
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let (document, mut problems) = read::read(text);
+        let manifest = document.and_then(|document| checks::check(&document, folder, machine, &mut problems));
+        match manifest {
+            Some(manifest) if problems.is_empty() => Ok(manifest),
+            _ => Err(Failure::new(Kind::Manifest, report::render(path, text, problems))),
+        }
     }
 
     /// The manifest that `cargo pv run hypervisor` uses without `--config`: one domain on CPU 0.
@@ -90,7 +125,7 @@ impl Manifest {
             name: self.name.clone(),
             debug_exit_port,
             domains,
-            channels: self.channels.clone(),
+            channels: self.channels.iter().map(|channel| channel.between).collect(),
         };
         system_image::write(&description).map_err(|error| {
             Failure::new(Kind::Manifest, format!("error: cannot make the system image: {error}"))
@@ -104,6 +139,11 @@ const DEFAULT_MEMORY_BYTES: u64 = 64 << 20;
 const DEFAULT_PRIORITY: u8 = 16;
 
 impl ManifestDomain {
+    /// What it takes of the machine's memory.
+    fn needed_bytes(&self) -> u64 {
+        limits::needed_bytes(self.memory_bytes, self.elf.memory_bytes())
+    }
+
     fn describe(&self) -> DomainDescription {
         DomainDescription {
             name: self.name.clone(),
@@ -113,7 +153,7 @@ impl ManifestDomain {
             vcpus: self.vcpus.clone(),
             crash_policy: self.crash_policy,
             has_console: self.console,
-            devices: self.devices.clone(),
+            devices: self.devices.iter().map(|device| device.device).collect(),
         }
     }
 }
@@ -130,13 +170,23 @@ fn domain_name(stem: &str) -> String {
     if name.is_empty() { "guest".into() } else { name }
 }
 
-/// Reads a domain's ELF, with a reason that fits into a report.
-fn read_elf(path: PathBuf) -> Result<ElfFile, String> {
-    match std::fs::read(&path) {
-        Ok(bytes) if elf_file::is_elf(&bytes) => Ok(ElfFile { path, bytes }),
-        Ok(_) => Err(format!("{} is not an ELF file", path.display())),
-        Err(error) => Err(format!("{}: {error}", path.display())),
+/// Reads a domain's ELF.
+fn read_elf(path: PathBuf) -> Result<ElfFile, Unreadable> {
+    let metadata = std::fs::metadata(&path).map_err(Unreadable::Error)?;
+    // Others may have no end, or make us wait for one.
+    if !metadata.is_file() {
+        return Err(Unreadable::NoFile);
     }
+    let bytes = std::fs::read(&path).map_err(Unreadable::Error)?;
+    if elf_file::is_elf(&bytes) { Ok(ElfFile { path, bytes }) } else { Err(Unreadable::NoElf) }
+}
+
+/// Why a domain's ELF cannot be read.
+enum Unreadable {
+    Error(std::io::Error),
+    /// It is a folder or a device.
+    NoFile,
+    NoElf,
 }
 
 #[cfg(test)]

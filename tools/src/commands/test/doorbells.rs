@@ -42,7 +42,7 @@ fn run(
         domain
     };
     manifest.domains = ["front", "back"].into_iter().zip(cpus.into_iter().zip(lines)).map(domain).collect();
-    manifest.channels = channels.to_vec();
+    manifest.channels = channels.iter().copied().map(Into::into).collect();
     let contents = Contents::hypervisor(kernels.hypervisor.clone(), manifest.compile(Some(DEBUG_EXIT_PORT))?);
     context.start(&contents, machine, limit)?.finish()
 }

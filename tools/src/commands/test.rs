@@ -8,6 +8,7 @@ mod bad_systems;
 mod boots;
 mod cargo_checks;
 mod case;
+mod configs;
 mod debugger;
 mod domains;
 mod doorbells;
@@ -83,6 +84,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(realtime::cases());
     cases.extend(bad_guests::cases());
     cases.extend(bad_systems::cases());
+    cases.extend(configs::cases());
     cases.extend(hostile::cases());
     cases.extend(debugger::cases());
     cases.extend(host::cases());

@@ -49,7 +49,7 @@ vcpus = [{ cpu = 0, priority = 16 }]
 console = true
 ";
 
-const BAD_MANIFESTS: [BadManifest; 9] = [
+const BAD_MANIFESTS: [BadManifest; 17] = [
     bad("a typo in the syntax", ("[[domain]]", "[[domain]"), 4, &[]),
     bad("an unknown key", ("memory", "memroy"), 7, &["memroy", "memory"]),
     bad("a wrong type", ("\"64 MiB\"", "64"), 7, &["memory"]),
@@ -59,6 +59,44 @@ const BAD_MANIFESTS: [BadManifest; 9] = [
     bad("no virtual CPU", ("[{ cpu = 0, priority = 16 }]", "[]"), 8, &["vcpus"]),
     bad("a missing image", ("guest.elf", "absent.elf"), 6, &["image", "absent.elf"]),
     bad("a missing key", ("image = \"guest.elf\"\n", ""), 4, &["image"]),
+    bad("more virtual CPUs than run", ("}]", "}, { cpu = 0 }]"), 8, &["one virtual CPU in each domain"]),
+    bad(
+        "a restart without limits",
+        ("console = true", "on_crash = \"restart\""),
+        9,
+        &["times = 3, within_s = 10"],
+    ),
+    bad(
+        "a reserved port",
+        ("console = true", "devices = [{ ports = \"0x60-0x64\" }]"),
+        9,
+        &["keyboard controller"],
+    ),
+    bad("a reserved interrupt", ("console = true", "devices = [{ interrupt = 9 }]"), 9, &["ACPI events"]),
+    bad(
+        "a shared interrupt",
+        ("console = true", "devices = [{ interrupt = 3 }, { interrupt = 3 }]"),
+        9,
+        &["two devices have interrupt 3", "first assigned here"],
+    ),
+    bad(
+        "MMIO in the domain's memory",
+        ("console = true", "devices = [{ mmio = { base = 0x100000, size = \"4 KiB\" } }]"),
+        9,
+        &["where the domain has its memory", "0x0-0x3ffffff"],
+    ),
+    bad(
+        "a channel to nobody",
+        ("console = true", "[[channel]]\nbetween = [\"one\", \"tow\"]"),
+        10,
+        &["no domain called `tow`", "`one`"],
+    ),
+    bad(
+        "a channel to itself",
+        ("console = true", "[[channel]]\nbetween = [\"one\", \"one\"]"),
+        10,
+        &["between a domain and itself", "first named here"],
+    ),
 ];
 
 const fn bad(

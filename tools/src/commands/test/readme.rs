@@ -1,4 +1,4 @@
-//! The README's commands are commands, and the guest that it shows is the one that is built and booted.
+//! The commands in READMEs are commands, and the guest that the first one shows is the one that is built and booted.
 
 use super::case::{Case, Context, Needs, ensure};
 use crate::failure::{Failure, Kind};
@@ -18,13 +18,16 @@ fn quick(name: &str, run: fn(&Context) -> Result<(), Failure>) -> Case {
 }
 
 fn commands_parse(context: &Context) -> Result<(), Failure> {
-    let readme = read(context, "README.md")?;
-    let commands: Vec<Vec<String>> = code_lines(&readme).into_iter().filter_map(command_of_line).collect();
-    ensure(!commands.is_empty(), "the README shows no `cargo pv` command")?;
-    for words in commands {
-        let refuse =
-            |error| Failure::new(Kind::CheckFailed, format!("`cargo pv {}`: {error}", words.join(" ")));
-        crate::parses(&words).map_err(refuse)?;
+    for file in ["README.md", "configs/README.md"] {
+        let readme = read(context, file)?;
+        let commands: Vec<Vec<String>> =
+            code_lines(&readme).into_iter().filter_map(command_of_line).collect();
+        ensure(!commands.is_empty(), format_args!("{file} shows no `cargo pv` command"))?;
+        for words in commands {
+            let refuse =
+                |error| Failure::new(Kind::CheckFailed, format!("`cargo pv {}`: {error}", words.join(" ")));
+            crate::parses(&words).map_err(refuse)?;
+        }
     }
     Ok(())
 }

@@ -41,6 +41,51 @@ pub enum Extension {
     TrapAndEmulate = 0x16,
 }
 
+impl Extension {
+    /// Every extension, by number.
+    pub const ALL: [Self; 16] = [
+        Self::Base,
+        Self::Cpu,
+        Self::Event,
+        Self::Mmu,
+        Self::Time,
+        Self::Console,
+        Self::Sched,
+        Self::Smp,
+        Self::Device,
+        Self::SharedMemory,
+        Self::Virtio,
+        Self::Resources,
+        Self::Partition,
+        Self::Trace,
+        Self::Debug,
+        Self::TrapAndEmulate,
+    ];
+
+    /// The short name by which the specification and the C header call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Base => "BASE",
+            Self::Cpu => "CPU",
+            Self::Event => "EVT",
+            Self::Mmu => "MMU",
+            Self::Time => "TIME",
+            Self::Console => "CONS",
+            Self::Sched => "SCHED",
+            Self::Smp => "SMP",
+            Self::Device => "DEV",
+            Self::SharedMemory => "SHM",
+            Self::Virtio => "VIO",
+            Self::Resources => "RES",
+            Self::Partition => "PART",
+            Self::Trace => "TRACE",
+            Self::Debug => "DBG",
+            Self::TrapAndEmulate => "TRAP",
+        }
+    }
+}
+
 /// Offset in the hypercall page of the stub for all calls but CPU.iret: reached by `call`, uses eight bytes of
 /// the caller's stack (the return address) and nothing beyond.
 pub const CALL_STUB_OFFSET: u64 = 0;
@@ -91,9 +136,9 @@ macro_rules! functions {
 functions! {
     /// Functions of BASE.
     Base of Base {
-        /// The ABI version: [`crate::version::AbiVersion::to_bits`].
+        /// The ABI version: major in bits 31..16, minor in bits 15..0.
         Version = 0,
-        /// The implementation's id: [`crate::layout::start_info::implementation`].
+        /// The implementation's id, from the list of [`crate::layout::start_info::implementation`].
         Implementation = 1,
         /// The implementation's own version, in its own encoding.
         ImplementationVersion = 2,
@@ -197,7 +242,7 @@ functions! {
     }
 }
 
-/// Which base [`Cpu::SetSegmentBase`] sets.
+/// Which base CPU.set_segment_base sets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u64)]
 pub enum SegmentBase {

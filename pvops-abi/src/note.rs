@@ -13,7 +13,7 @@ pub const OWNER: &[u8; 6] = b"PVOPS\0";
 pub enum NoteType {
     /// Signed distance from this note's descriptor (its address in memory) to the entry. Required, once.
     Entry = 1,
-    /// Lowest ABI version that the kernel needs, [`crate::version::AbiVersion::to_bits`]. Required, once.
+    /// Lowest ABI version that the kernel needs, as in BASE.version. Required, once.
     AbiVersion = 2,
     /// Bit mask of execution modes, `1 << ExecutionMode`. Required, once.
     ExecutionModes = 3,

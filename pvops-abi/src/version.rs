@@ -13,7 +13,7 @@ pub struct AbiVersion {
     pub minor: u16,
 }
 
-/// The version that this crate describes. It stays 0.x until the performance budgets hold.
+/// The version of the ABI described here. It stays 0.x until the performance budgets hold.
 pub const CURRENT: AbiVersion = AbiVersion { major: 0, minor: 1 };
 
 impl AbiVersion {

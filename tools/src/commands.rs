@@ -3,6 +3,7 @@
 pub mod build;
 pub mod demo;
 pub mod describe;
+pub mod header;
 pub mod image;
 pub mod run;
 pub mod setup;

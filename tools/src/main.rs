@@ -7,6 +7,7 @@
 
 #![expect(unreachable_pub, reason = "in a program, `pub` means shared between modules")]
 
+mod abi;
 mod boot;
 mod building;
 mod commands;
@@ -31,7 +32,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{build, demo, describe, image, run, setup, size, test};
+use commands::{build, demo, describe, header, image, run, setup, size, test};
 use failure::Failure;
 use workspace::Workspace;
 
@@ -61,6 +62,8 @@ enum Command {
     Test(test::Arguments),
     /// Reports the hypervisor's memory footprint
     Size(size::Arguments),
+    /// Writes the ABI's C header, spec/pvops.h, from the crate pvops-abi
+    Header(header::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -85,6 +88,7 @@ fn execute(command: &Command, workspace: &Workspace) -> Result<ExitCode, Failure
         Command::Demo(arguments) => demo::execute(workspace, arguments),
         Command::Test(arguments) => test::execute(workspace, arguments),
         Command::Size(arguments) => size::execute(workspace, arguments),
+        Command::Header(arguments) => header::execute(workspace, arguments),
     }
 }
 

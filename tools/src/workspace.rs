@@ -61,6 +61,16 @@ impl Workspace {
         self.target.join(KERNEL_TARGET).join("hypervisor/hypervisor")
     }
 
+    /// The specification.
+    pub fn specification(&self) -> PathBuf {
+        self.root.join("spec")
+    }
+
+    /// The ABI's C header.
+    pub fn c_header(&self) -> PathBuf {
+        self.specification().join("pvops.h")
+    }
+
     /// The disk images made so far.
     pub fn images(&self) -> PathBuf {
         self.target.join("pv/images")

@@ -27,7 +27,7 @@ pub struct EventPage {
     pub reserved: [u16; 29],
     /// Set by the hypervisor, cleared by the guest when it handles the port.
     pub pending: [AtomicU64; WORDS],
-    /// Set and cleared by the guest (clearing: EVT.unmask, or a plain store followed by EVT.unmask).
+    /// Set and cleared by the guest (clearing: by EVT.unmask, or atomically with a look at `pending` after it).
     pub mask: [AtomicU64; WORDS],
     /// Zero.
     pub reserved_tail: [u64; 376],

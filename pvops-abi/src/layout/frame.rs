@@ -58,7 +58,7 @@ pub struct IretFrame {
     pub rcx: u64,
     /// `r11` after the return.
     pub r11: u64,
-    /// Ignored, so that the tail of a [`TrapFrame`] is a valid frame.
+    /// Ignored, so that a [`DeliveredFrame`] with `rax` below it is a valid frame.
     pub error_code: u64,
     /// Where to go on; canonical.
     pub rip: u64,

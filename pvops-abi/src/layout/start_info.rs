@@ -51,7 +51,7 @@ pub struct StartInfo {
     pub version: u16,
     /// Zero.
     pub reserved: u16,
-    /// ABI version that the hypervisor gives this domain, as BASE.version: [`crate::version::AbiVersion::to_bits`].
+    /// ABI version that the hypervisor gives this domain, as BASE.version.
     pub abi_version: u32,
     /// [`implementation`].
     pub implementation: u32,

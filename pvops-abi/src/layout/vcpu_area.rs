@@ -10,7 +10,8 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 /// Version of [`VcpuArea`] described here.
 pub const VCPU_AREA_VERSION: u16 = 1;
 
-/// See the module. Atomic fields are written by both sides.
+/// What a guest kernel and the hypervisor exchange by plain loads and stores, for one vCPU. Registered by
+/// CPU.register_area; the whole area lies in one page.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct VcpuArea {

@@ -144,9 +144,11 @@ impl Abi {
         match kind {
             FieldType::Integer(name) => name[1..].parse::<u64>().map_or(0, |bits| bits / 8),
             FieldType::Array(element, count) => self.field_bytes(element) * count,
-            FieldType::Structure(name) => {
-                self.structures.iter().find(|structure| structure.name == *name).map_or(0, |found| found.bytes)
-            }
+            FieldType::Structure(name) => self
+                .structures
+                .iter()
+                .find(|structure| structure.name == *name)
+                .map_or(0, |found| found.bytes),
         }
     }
 }

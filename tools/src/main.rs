@@ -10,6 +10,7 @@
 mod abi;
 mod boot;
 mod building;
+mod c_guest;
 mod commands;
 mod debugger;
 mod disk_image;
@@ -24,6 +25,7 @@ mod process;
 mod progress;
 mod results;
 mod session;
+mod specification;
 mod terminal;
 mod toolchain;
 mod workspace;

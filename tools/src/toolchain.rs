@@ -81,6 +81,26 @@ pub fn installed_gdb() -> Result<PathBuf, Failure> {
     gdb().ok_or_else(|| missing("gdb", "gdb"))
 }
 
+/// The system's C compiler, installed first if it is missing.
+pub fn gcc() -> Result<PathBuf, Failure> {
+    installed("gcc", "gcc", "the C compiler gcc")
+}
+
+/// The system's C++ compiler, installed first if it is missing.
+pub fn gxx() -> Result<PathBuf, Failure> {
+    installed("g++", "g++", "the C++ compiler g++")
+}
+
+/// A program of a Debian package.
+fn installed(program: &str, package: &str, what: &str) -> Result<PathBuf, Failure> {
+    let name = Path::new(program);
+    if let Some(found) = find_program(name) {
+        return Ok(found);
+    }
+    install_debian_package(package, what)?;
+    find_program(name).ok_or_else(|| missing(what, package))
+}
+
 /// The toolchain of the workspace with its kernel target, and that of the image builder.
 pub fn rust_toolchains(workspace: &Workspace) -> Result<(), Failure> {
     let components = ["clippy", "rustfmt", "rust-std-x86_64-unknown-none"];

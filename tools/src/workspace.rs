@@ -71,6 +71,16 @@ impl Workspace {
         self.specification().join("pvops.h")
     }
 
+    /// The C guest's sources.
+    pub fn c_guest_sources(&self) -> PathBuf {
+        self.root.join("conformance/c-guest")
+    }
+
+    /// The C guest's ELF.
+    pub fn c_guest(&self) -> PathBuf {
+        self.target.join("c-guest/c-guest")
+    }
+
     /// The disk images made so far.
     pub fn images(&self) -> PathBuf {
         self.target.join("pv/images")

@@ -79,7 +79,10 @@ mod tests {
         assert_eq!(value("1 << 9 | 3"), Some(Value::Number(0x203)));
         assert_eq!(value("-8"), Some(Value::Number(-8)));
         assert_eq!(value("layout::WORDS / 2 as u64"), Some(Value::Number(32)));
-        assert_eq!(value("u64::from_le_bytes(*b\"AB\\0\\0\\0\\0\\0\\x01\")"), Some(Value::Number(0x0100_0000_0000_4241)));
+        assert_eq!(
+            value("u64::from_le_bytes(*b\"AB\\0\\0\\0\\0\\0\\x01\")"),
+            Some(Value::Number(0x0100_0000_0000_4241))
+        );
     }
 
     #[test]

@@ -217,7 +217,10 @@ mod tests {
         let abi = Abi::read(&Workspace::find()).unwrap();
         for (rust, c) in [
             ("`rdi`: a [`crate::layout::PortKind`].", "`rdi`: an enum pvops_port_kind."),
-            ("address of [`BatchEntry`]s, (≤ [`MAX_BATCH`])", "address of struct pvops_batch_entry, (≤ PVOPS_MAX_BATCH)"),
+            (
+                "address of [`BatchEntry`]s, (≤ [`MAX_BATCH`])",
+                "address of struct pvops_batch_entry, (≤ PVOPS_MAX_BATCH)",
+            ),
             ("kind [`MemoryKind::StartInfo`].", "kind PVOPS_MEMORY_KIND_START_INFO."),
             ("of [`super::EventPage::pending`]", "of pvops_event_page.pending"),
             ("see [`pending`](Self::pending).", "see pending."),

@@ -148,7 +148,11 @@ impl Reader {
                 Ok(Member { name: member.name.to_string(), docs: docs(&member.attributes), value })
             });
             let members = members.collect::<Result<_, String>>()?;
-            self.abi.enumerations.push(Enumeration { name: name.to_string(), docs: docs(&attributes), members });
+            self.abi.enumerations.push(Enumeration {
+                name: name.to_string(),
+                docs: docs(&attributes),
+                members,
+            });
         }
         Ok(())
     }
@@ -206,9 +210,10 @@ fn extension(number: i128) -> Option<Extension> {
 fn version(expression: &Expr, names: &Names) -> Option<u32> {
     let Expr::Struct(literal) = expression else { return None };
     let part = |name: &str| {
-        let field = literal.fields.iter().find(|field| {
-            matches!(&field.member, syn::Member::Named(member) if member == name)
-        })?;
+        let field = literal
+            .fields
+            .iter()
+            .find(|field| matches!(&field.member, syn::Member::Named(member) if member == name))?;
         u16::try_from(number(&field.expr, names)?).ok()
     };
     Some(AbiVersion { major: part("major")?, minor: part("minor")? }.to_bits())
@@ -225,18 +230,19 @@ fn structure(item: &syn::ItemStruct, layout: &Layout, names: &Names) -> Result<S
             .ok_or_else(|| format!("the type of {name}.{ident} is not understood"))?;
         fields.push(Field { name: ident.to_string(), docs: docs(&field.attrs), kind, offset: *offset });
     }
-    let alignment = item.attrs.iter().filter(|attribute| attribute.path().is_ident("repr")).find_map(|attribute| {
-        let mut found = None;
-        _ = attribute.parse_nested_meta(|meta| {
-            if meta.path.is_ident("align") {
-                let content;
-                syn::parenthesized!(content in meta.input);
-                found = content.parse::<LitInt>()?.base10_parse().ok();
-            }
-            Ok(())
+    let alignment =
+        item.attrs.iter().filter(|attribute| attribute.path().is_ident("repr")).find_map(|attribute| {
+            let mut found = None;
+            _ = attribute.parse_nested_meta(|meta| {
+                if meta.path.is_ident("align") {
+                    let content;
+                    syn::parenthesized!(content in meta.input);
+                    found = content.parse::<LitInt>()?.base10_parse().ok();
+                }
+                Ok(())
+            });
+            found
         });
-        found
-    });
     Ok(Structure { name, docs: docs(&item.attrs), bytes: layout.bytes, alignment, fields })
 }
 
@@ -263,11 +269,12 @@ fn field_type(kind: &Type, names: &Names) -> Option<FieldType> {
 
 /// The lines of a documentation comment.
 fn docs(attributes: &[Attribute]) -> Vec<String> {
-    let lines = attributes.iter().filter(|attribute| attribute.path().is_ident("doc")).filter_map(|attribute| {
-        let syn::Meta::NameValue(pair) = &attribute.meta else { return None };
-        let Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) = &pair.value else { return None };
-        Some(text.value().trim().to_owned())
-    });
+    let lines =
+        attributes.iter().filter(|attribute| attribute.path().is_ident("doc")).filter_map(|attribute| {
+            let syn::Meta::NameValue(pair) = &attribute.meta else { return None };
+            let Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) = &pair.value else { return None };
+            Some(text.value().trim().to_owned())
+        });
     lines.collect()
 }
 

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::building::{self, Kernel};
+use crate::c_guest;
 use crate::elf_file::ElfFile;
 use crate::failure::Failure;
 use crate::toolchain;
@@ -15,5 +16,7 @@ pub fn execute(workspace: &Workspace) -> Result<ExitCode, Failure> {
         let elf = ElfFile::read(&building::kernel(workspace, kernel)?)?;
         println!("{}  {}", elf.sha256(), elf.path.display());
     }
+    let elf = c_guest::build(workspace)?;
+    println!("{}  {}", elf.sha256(), elf.path.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -14,6 +14,9 @@ pub fn execute(workspace: &Workspace) -> Result<ExitCode, Failure> {
     println!("QEMU: {}", toolchain::version(&qemu).unwrap_or_else(|| qemu.display().to_string()));
     let ovmf = toolchain::ovmf()?;
     println!("UEFI firmware: {}", ovmf.code.display());
+    for compiler in [toolchain::gcc()?, toolchain::gxx()?] {
+        println!("{}", toolchain::version(&compiler).unwrap_or_else(|| compiler.display().to_string()));
+    }
     // Only debugging needs it, so nothing fails without it.
     match toolchain::installed_gdb() {
         Ok(gdb) => println!("gdb: {}", toolchain::version(&gdb).unwrap_or_else(|| gdb.display().to_string())),

@@ -19,6 +19,7 @@ mod lifecycle;
 mod readme;
 mod realtime;
 mod shell;
+mod specification;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -76,6 +77,7 @@ pub fn execute(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode,
 fn all_cases() -> Vec<Case> {
     let mut cases = cargo_checks::cases();
     cases.extend(readme::cases());
+    cases.extend(specification::cases());
     cases.extend(boots::cases());
     cases.extend(shell::cases());
     cases.extend(domains::cases());

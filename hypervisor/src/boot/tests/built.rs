@@ -75,7 +75,7 @@ impl Domain {
         (self.word(address & !7) >> (address % 8 * 8)) as u32
     }
 
-    fn bytes(&self, phys: u64, length: u64) -> Vec<u8> {
+    pub(super) fn bytes(&self, phys: u64, length: u64) -> Vec<u8> {
         self.memory.borrow()[phys as usize..][..length as usize].to_vec()
     }
 

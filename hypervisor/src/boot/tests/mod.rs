@@ -4,6 +4,7 @@
 mod built;
 mod damaged;
 mod refused;
+mod specified;
 
 use super::elf::Kernel;
 use super::refusal::Refusal;

@@ -34,7 +34,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{build, demo, describe, header, image, run, setup, size, test};
+use commands::{book, build, demo, describe, header, image, run, setup, size, test};
 use failure::Failure;
 use workspace::Workspace;
 
@@ -66,6 +66,8 @@ enum Command {
     Size(size::Arguments),
     /// Writes the ABI's C header, spec/pvops.h, from the crate pvops-abi
     Header(header::Arguments),
+    /// Makes a book of the specification
+    Book,
 }
 
 fn main() -> ExitCode {
@@ -90,6 +92,7 @@ fn execute(command: &Command, workspace: &Workspace) -> Result<ExitCode, Failure
         Command::Demo(arguments) => demo::execute(workspace, arguments),
         Command::Test(arguments) => test::execute(workspace, arguments),
         Command::Size(arguments) => size::execute(workspace, arguments),
+        Command::Book => book::execute(workspace),
         Command::Header(arguments) => header::execute(workspace, arguments),
     }
 }

@@ -1,10 +1,12 @@
 //! What holds for the text itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
 
 use super::Specification;
 use super::markdown::Block;
+use crate::failure::Failure;
 
 /// The section that says what MUST means.
 const EXEMPT: &str = "Requirement words";
@@ -39,10 +41,31 @@ pub fn requirements(specification: &Specification) -> Vec<String> {
     found
 }
 
-/// All ids, in order.
-pub fn all_ids(specification: &Specification) -> BTreeSet<String> {
+/// Ids that the sources below `folder` cite exist, as far as their letters are those of a chapter.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn citations(specification: &Specification, folder: &Path) -> Result<Vec<String>, Failure> {
     let blocks = specification.chapters.iter().flat_map(|chapter| &chapter.blocks);
-    blocks.flat_map(|block| defined_ids(&block.text)).collect()
+    let known: BTreeSet<String> = blocks.flat_map(|block| defined_ids(&block.text)).collect();
+    let letters: BTreeSet<&str> = known.iter().filter_map(|id| Some(id.split_once('-')?.0)).collect();
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let cannot = |error| Failure::file("read", &folder, &error);
+        for entry in fs::read_dir(&folder).map_err(cannot)? {
+            let path = entry.map_err(cannot)?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "toml") {
+                let text = fs::read_to_string(&path).map_err(|error| Failure::file("read", &path, &error))?;
+                let wrong = ids(&text)
+                    .filter(|id| !known.contains(id) && letters.contains(&id[..id.len() - DIGITS - 1]));
+                found.extend(wrong.map(|id| format!("{} cites {id}, which does not exist", path.display())));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Every chapter is in the summary, and links lead somewhere.
@@ -115,7 +138,6 @@ mod tests {
     fn a_must_needs_an_id_and_an_id_one_place() {
         let good = specification(&[("a.md", "**EVT-001** It MUST:\n\n1. work\n\nSee EVT-001. It must.")], "");
         assert_eq!(requirements(&good), <[String; 0]>::default());
-        assert_eq!(all_ids(&good).len(), 1);
         let bad = specification(
             &[("a.md", "It MUST work.\n\n**EVT-001** a"), ("b.md", "**EVT-001** b; see EVT-002")],
             "",
@@ -125,6 +147,18 @@ mod tests {
         assert!(found[0].starts_with("a.md: a MUST without an id: It MUST work."));
         assert!(found[1].starts_with("EVT-001 is given 2 times"));
         assert!(found[2].starts_with("b.md cites EVT-002"));
+    }
+
+    #[test]
+    fn sources_cite_what_exists() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("tests")).unwrap();
+        let source = "[\"EVT-001\", \"EVT-077\"] AES-128";
+        fs::write(folder.path().join("tests/one.rs"), source).unwrap();
+        fs::write(folder.path().join("note.txt"), "EVT-088").unwrap();
+        let found = citations(&specification(&[("a.md", "**EVT-001** a")], ""), folder.path()).unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].ends_with("one.rs cites EVT-077, which does not exist"));
     }
 
     #[test]

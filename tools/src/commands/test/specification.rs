@@ -8,11 +8,12 @@ use super::case::{Case, Context, Needs, ensure, expect_status, expect_text};
 use crate::abi::Abi;
 use crate::boot::World;
 use crate::c_guest;
-use crate::commands::header;
+use crate::commands::{book, header};
 use crate::failure::{Failure, Kind};
 use crate::session::without_escapes;
 use crate::specification::{Specification, problems, rules, tables};
 use crate::toolchain;
+use crate::workspace::Workspace;
 
 /// All of them.
 pub fn cases() -> Vec<Case> {
@@ -28,11 +29,33 @@ pub fn cases() -> Vec<Case> {
             let folder = context.workspace.specification();
             none(&rules::links(&Specification::read(&context.workspace)?, &folder))
         }),
+        quick("specification: sources cite what is in it", |context| {
+            let specification = Specification::read(&context.workspace)?;
+            let mut found = Vec::new();
+            for folder in ["conformance", "hypervisor", "pvops-abi", "pvops-native", "guest-demo-kernel"] {
+                found.extend(rules::citations(&specification, &context.workspace.root.join(folder))?);
+            }
+            none(&found)
+        }),
         quick("specification: pvops.h is up to date", |context| header::check(&context.workspace)),
         quick("specification: pvops.h is C11 and C++17", header_compiles),
         quick("specification: it shows the C guest and how to build it", shows_c_guest),
+        book_builds(),
         Case::boot("specification: the C guest, and the bytes that are shown", c_guest_boots),
     ]
+}
+
+/// mdbook takes minutes to compile, so nothing installs it for a test.
+fn book_builds() -> Case {
+    let name = "specification: it builds as a book";
+    match book::installed(&Workspace::find()) {
+        Some(_) => quick(name, |context| {
+            let program = book::installed(&context.workspace);
+            let program = program.ok_or_else(|| problems(&["mdbook is gone".into()]))?;
+            book::build(&context.workspace, &program).map(|_| ())
+        }),
+        None => Case::skipped(name, "mdbook is not installed; `cargo pv book` does that"),
+    }
 }
 
 fn quick(name: &str, run: fn(&Context) -> Result<(), Failure>) -> Case {

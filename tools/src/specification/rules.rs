@@ -72,7 +72,7 @@ pub fn citations(specification: &Specification, folder: &Path) -> Result<Vec<Str
 pub fn links(specification: &Specification, folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for chapter in &specification.chapters {
-        if !specification.summary.links.iter().any(|link| *link == chapter.file) {
+        if !specification.summary.links.contains(&chapter.file) {
             found.push(format!("SUMMARY.md does not list {}", chapter.file));
         }
     }
@@ -83,7 +83,8 @@ pub fn links(specification: &Specification, folder: &Path) -> Vec<String> {
             let target = specification.chapters.iter().find(|target| target.file == file);
             let leads = match target {
                 Some(target) => anchor.is_empty() || target.anchors.iter().any(|other| other == anchor),
-                None => anchor.is_empty() && folder.join(file).exists(),
+                // A book holds nothing from outside its folder.
+                None => anchor.is_empty() && !file.contains("..") && folder.join(file).exists(),
             };
             if !leads {
                 found.push(format!("{}: the link {link} leads nowhere", chapter.file));
@@ -169,7 +170,10 @@ mod tests {
         ];
         let found = links(&specification(&texts, "[a](a.md)"), Path::new("/nowhere"));
         assert_eq!(found, ["SUMMARY.md does not list b.md", "a.md: the link #gone leads nowhere"]);
-        let found = links(&specification(&texts[1..], "[b](b.md) [c](c.md)"), Path::new("/nowhere"));
-        assert_eq!(found, ["SUMMARY.md: the link c.md leads nowhere"]);
+        let found = links(&specification(&texts[1..], "[b](b.md) [c](c.md) [up](..)"), Path::new("/"));
+        assert_eq!(
+            found,
+            ["SUMMARY.md: the link c.md leads nowhere", "SUMMARY.md: the link .. leads nowhere"]
+        );
     }
 }

@@ -11,6 +11,7 @@ mod tests;
 
 use crate::arch::x86_64::boot::{Machine, domain as placement};
 use crate::arch::x86_64::{console as device, machine};
+use crate::domain::devices::Devices;
 use crate::domain::registry::MAX_DOMAINS;
 use crate::domain::{console, crash};
 use refusal::Refusal;
@@ -71,6 +72,7 @@ fn place(machine: &mut Machine, number: u16, domain: &Domain<'_>) -> Result<(), 
         cpu: vcpu.cpu,
         priority: vcpu.priority,
         start,
+        devices: Devices::new(domain.devices()),
         // The image's reader lets no domain have more channels than this holds.
         channels: domain.channels().iter().copied().collect(),
     };

@@ -5,6 +5,7 @@
 
 pub mod console;
 pub mod crash;
+pub mod devices;
 pub mod events;
 pub mod lifecycle;
 pub mod registry;
@@ -56,6 +57,8 @@ pub struct Domain {
     pub mmu: Mutex<Shadow<PoolTables>>,
     /// Where its event page is registered.
     pub ports: Cell<Option<Ports>>,
+    /// The devices that it drives itself.
+    pub devices: devices::Devices,
     /// What its ports are bound to.
     pub bindings: Mutex<events::Bindings>,
     /// Its ends of channels to other domains, by the numbers under which it binds them.

@@ -9,7 +9,7 @@ pub mod decode;
 pub mod frames;
 
 use crate::arch::x86_64::guest::domain;
-use crate::arch::x86_64::{Frame, cpu, paging};
+use crate::arch::x86_64::{Frame, cpu, paging, ports};
 use crate::domain::vcpu::{Mode, Vcpu};
 use crate::domain::{Domain, lifecycle, turn};
 use crate::mmu::shadow::Failure;
@@ -111,4 +111,7 @@ pub fn leave(frame: &mut Frame) {
         Mode::User => root.user,
     };
     paging::load_view(view);
+    if domain.devices.has_ports {
+        ports::follow(vcpu.mode.get());
+    }
 }

@@ -46,6 +46,12 @@ pub mod cpu_pages {
     pub const MACHINE_CHECK_TOP: u64 = 9 * 4096;
     /// See [`DOUBLE_FAULT_TOP`].
     pub const NMI_TOP: u64 = 11 * 4096;
+    /// The I/O permission bitmap, one bit per port. Mapped on the CPUs of domains that have ports.
+    pub const IO_BITMAP: u64 = 12 * 4096;
+    /// Bytes of it; one more, all ones, follows.
+    pub const IO_BITMAP_BYTES: u64 = 0x1_0000 / 8;
     /// Pages that are mapped, by number; the gaps are guards.
     pub const MAPPED: [u64; 7] = [0, 2, 3, 4, 6, 8, 10];
+    /// Pages of the bitmap and the byte behind it.
+    pub const IO_BITMAP_PAGES: [u64; 3] = [12, 13, 14];
 }

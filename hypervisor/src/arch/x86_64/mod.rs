@@ -11,6 +11,7 @@ pub mod layout;
 pub mod machine;
 pub mod paging;
 pub mod percpu;
+pub mod ports;
 pub mod pristine;
 pub mod segments;
 pub mod start;

@@ -33,6 +33,8 @@ pub struct PerCpu {
     /// Not 0 while guest memory is accessed through the guest's own addresses: how many faults may still be served
     /// there before the access counts as failed.
     pub guest_faults_left: Cell<u32>,
+    /// Number, plus 1, of the domain whose I/O ports the bitmap opens; 0: nobody's.
+    pub ports_of: Cell<u32>,
     /// Root that maps only the hypervisor, for idling without a domain.
     pub idle_root: Cell<u64>,
     /// Timer: clock value for which it is armed; `u64::MAX` not armed.

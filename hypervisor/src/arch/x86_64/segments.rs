@@ -6,6 +6,7 @@
 use super::entry::{FIRST_INTERRUPT, STUBS, VECTORS, pvops_vector_stubs};
 use super::layout::{CPU_PAGES, cpu_pages};
 use super::percpu::PerCpu;
+use super::ports;
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
@@ -23,7 +24,7 @@ pub mod selector {
 /// GDT entries, the last two for the task.
 pub type GlobalDescriptorTable = UnsafeCell<[u64; 7]>;
 
-/// The task state segment (Intel SDM volume 3, 8.7). No I/O bitmap: every port is closed.
+/// The task state segment (Intel SDM volume 3, 8.7). Its limit is that of the I/O bitmap behind it, see [`ports`].
 #[repr(C, packed(4))]
 pub struct TaskState {
     reserved0: u32,
@@ -83,10 +84,16 @@ struct TablePointer {
     base: u64,
 }
 
+/// Sets where the I/O bitmap begins, counted from the task state. The processor reads it at each access to a port.
+pub fn set_io_map_base(cpu: &PerCpu, base: u16) {
+    // SAFETY: this CPU's own task state; the field is a cell, and the processor only reads it.
+    unsafe { UnsafeCell::raw_get(&raw const cpu.tss.io_map_base).write_unaligned(base) };
+}
+
 /// Fills this CPU's GDT and TSS and loads both and the IDT.
 pub fn load(cpu: &PerCpu) {
     let tss = CPU_PAGES + offset_of!(PerCpu, tss) as u64;
-    let limit = size_of::<TaskState>() as u64 - 1;
+    let limit = ports::TASK_LIMIT;
     let gdt = [
         0,
         0x00af_9b00_0000_ffff, // ring 0 code, 64 bit
@@ -97,6 +104,7 @@ pub fn load(cpu: &PerCpu) {
         tss >> 32,
     ];
     let top = |offset: u64| CPU_PAGES + offset;
+    set_io_map_base(cpu, ports::CLOSED);
     let gdt_pointer = TablePointer { limit: 7 * 8 - 1, base: cpu.gdt.get() as u64 };
     let idt_pointer = TablePointer { limit: (VECTORS * 16 - 1) as u16, base: IDT.0.get() as u64 };
     // SAFETY: the tables are this CPU's own and not in use yet; the addresses are the constant ones that every
@@ -115,8 +123,6 @@ pub fn load(cpu: &PerCpu) {
             0,
             0,
         ]);
-        // Beyond the limit: no bitmap (Intel SDM volume 1, 19.5.2).
-        UnsafeCell::raw_get(&raw const cpu.tss.io_map_base).write_unaligned(size_of::<TaskState>() as u16);
         asm!("lgdt [{0}]", "lidt [{1}]", in(reg) &gdt_pointer, in(reg) &idt_pointer, options(nostack));
         asm!(
             "push {code}",

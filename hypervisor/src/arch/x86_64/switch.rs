@@ -6,7 +6,7 @@ use super::cpu::{self, cpuid, write_msr, xcr0};
 use super::frame::Frame;
 use super::guest::{domain, running_domain};
 use super::percpu::{NO_VCPU, cpu as this_cpu};
-use super::{paging, start};
+use super::{paging, ports, start};
 use crate::domain::registry;
 use crate::sched::VcpuId;
 use core::arch::asm;
@@ -77,6 +77,7 @@ pub fn to(next: VcpuId, frame: &mut Frame) {
     // The root carries the window of the new one's domain: from here on `domain()` is that.
     paging::load_view(registry::entry(next).root());
     this_cpu().vcpu.set(next.vcpu.into());
+    ports::load(domain());
     restore(&domain().current_vcpu().saved, frame);
 }
 
@@ -148,5 +149,6 @@ fn separate_predictors() {
 /// The current vCPU has stopped: goes on with whoever is next, on a fresh stack. No lock may be held.
 pub fn abandon() -> ! {
     this_cpu().vcpu.set(NO_VCPU);
+    ports::close();
     start::serve_on_fresh_stack()
 }

@@ -13,6 +13,7 @@ use super::{BootMemory, Machine};
 use crate::boot::builder::Start;
 use crate::boot::refusal::Refusal;
 use crate::domain::crash::Cause;
+use crate::domain::devices::Devices;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{Domain, MAX_VCPUS, NAME_BYTES, console, events, registry};
 use crate::mmu::bits::{ACCESSED, PRESENT, WRITABLE};
@@ -60,6 +61,8 @@ pub struct Placed {
     pub priority: u8,
     /// Where it starts.
     pub start: Start,
+    /// Its devices.
+    pub devices: Devices,
     /// Its ends of channels.
     pub channels: heapless::Vec<ChannelEnd, MAX_CHANNELS>,
 }
@@ -91,7 +94,11 @@ impl Machine {
             let virt = DOMAIN_STATE + offset;
             tables::map(&mut self.memory, pointers, 3, 1, virt, state + offset, DATA);
         }
-        let mut entries = self.cpus[placed.cpu as usize].hypervisor_entries();
+        let cpu = &mut self.cpus[placed.cpu as usize];
+        if placed.devices.has_ports {
+            cpu.map_io_bitmap(&mut self.memory);
+        }
+        let mut entries = cpu.hypervisor_entries();
         entries[index(DOMAIN_MEMORY, 4) - HYPERVISOR_FIRST_SLOT] = memory_entry;
         entries[index(DOMAIN_STATE, 4) - HYPERVISOR_FIRST_SLOT] = pointers | PRESENT | WRITABLE | ACCESSED;
 
@@ -185,6 +192,7 @@ impl Place {
             pristine,
             mmu: Mutex::new(Shadow::new(tables, pool)),
             ports: Cell::new(None),
+            devices: placed.devices,
             bindings: Mutex::new(events::Bindings::new()),
             channels: placed.channels,
             vcpus: core::array::from_fn(|number| {

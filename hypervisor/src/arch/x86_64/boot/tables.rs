@@ -99,6 +99,7 @@ impl SharedTables {
 /// One CPU's tables.
 pub struct CpuTables {
     root: u64,
+    has_io_bitmap: bool,
 }
 
 impl CpuTables {
@@ -112,7 +113,19 @@ impl CpuTables {
             let phys = memory.take_page();
             map(memory, pointers, 3, 1, CPU_PAGES + page * PAGE, phys, DATA);
         }
-        Self { root }
+        Self { root, has_io_bitmap: false }
+    }
+
+    /// Gives the CPU an I/O bitmap, in which every port is closed.
+    pub fn map_io_bitmap(&mut self, memory: &mut BootMemory) {
+        if core::mem::replace(&mut self.has_io_bitmap, true) {
+            return;
+        }
+        for page in cpu_pages::IO_BITMAP_PAGES {
+            let phys = memory.take_page();
+            bytes_at(phys, PAGE).fill(u8::MAX);
+            map(memory, self.root, 4, 1, CPU_PAGES + page * PAGE, phys, DATA);
+        }
     }
 
     /// Physical address of the PML4.

@@ -72,6 +72,8 @@ fn place(machine: &mut Machine, number: u16, domain: &Domain<'_>) -> Result<(), 
         cpu: vcpu.cpu,
         priority: vcpu.priority,
         start,
+        // Given when the machine's memory map is checked against them.
+        registers: Default::default(),
         devices: Devices::new(domain.devices()),
         // The image's reader lets no domain have more channels than this holds.
         channels: domain.channels().iter().copied().collect(),

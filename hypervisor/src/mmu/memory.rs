@@ -8,9 +8,27 @@ pub trait GuestTables {
     /// Sets `bits` in the entry at `address`, atomically, if it still equals `expected` but for accessed and
     /// dirty bits; otherwise the walk is stale and false is returned.
     fn set_bits(&self, address: u64, expected: u64, bits: u64) -> bool;
-    /// Host-physical address of the `bytes` from `address`, both multiples of `bytes`, if they are wholly in
-    /// memory and equally aligned in the host.
-    fn to_host(&self, address: u64, bytes: u64) -> Option<u64>;
+    /// What is behind the `bytes` from `address`, both multiples of `bytes`, if they are wholly in memory, or wholly
+    /// the registers of one device, and equally aligned in the host.
+    fn to_host(&self, address: u64, bytes: u64) -> Option<HostPage>;
+}
+
+/// A page of the host that a leaf may map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HostPage {
+    /// Host-physical address.
+    pub address: u64,
+    /// What it is.
+    pub kind: PageKind,
+}
+
+/// What a page of the host is. The kind decides how it is cached; the guest's tables have no say in that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageKind {
+    /// Memory of the domain: write-back.
+    Memory,
+    /// Registers of a device of the domain: uncached. No table, root or shared structure is ever there.
+    Registers,
 }
 
 /// A shadow table: number of a page in the pool.

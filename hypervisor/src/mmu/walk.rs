@@ -4,9 +4,7 @@
 //! Every entry is loaded once and the copy is checked. Accessed bits are set on the way down, the dirty bit by
 //! a write, both before the translation is used, so that the guest never sees a use without its mark.
 
-use super::bits::{
-    ACCESSED, CACHE_DISABLE, DIRTY, FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE,
-};
+use super::bits::{ACCESSED, DIRTY, FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use super::memory::GuestTables;
 use super::{index, is_guest_address, span};
 
@@ -77,8 +75,6 @@ pub struct Translation {
     pub dirty: bool,
     /// The leaf is marked global.
     pub global: bool,
-    /// The leaf asks for uncached access.
-    pub uncached: bool,
 }
 
 /// Bits 13..20 (2 MiB) or 13..29 (1 GiB) must be zero; bit 12 is PAT.
@@ -112,7 +108,6 @@ impl Translation {
         no_execute: true,
         dirty: false,
         global: false,
-        uncached: false,
     };
 }
 
@@ -189,7 +184,6 @@ pub fn look(memory: &impl GuestTables, root: u64, address: u64, access: Access) 
         no_execute,
         dirty: access.write || leaf & DIRTY != 0,
         global: leaf & GLOBAL != 0,
-        uncached: leaf & CACHE_DISABLE != 0,
     };
     Ok(Path { translation, entries })
 }

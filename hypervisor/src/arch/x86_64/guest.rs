@@ -8,12 +8,13 @@ use super::entry::pvops_guest_copy;
 use super::layout::{DOMAIN_MEMORY, DOMAIN_STATE};
 use super::percpu::{NO_VCPU, cpu};
 use crate::domain::Domain;
-use crate::mmu::memory::GuestTables;
+use crate::mmu::memory::{GuestTables, HostPage, PageKind};
 use crate::mmu::{bits, is_reserved};
 use core::mem::{MaybeUninit, offset_of};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use pvops_abi::error::Error;
 use pvops_abi::layout::{EventPage, VcpuArea};
+use system_image::layout::MAX_DEVICES;
 
 /// The domain that this CPU runs.
 #[must_use]
@@ -29,11 +30,15 @@ pub fn running_domain() -> Option<&'static Domain> {
     (cpu().vcpu.get() != NO_VCPU).then(domain)
 }
 
-/// The running domain's memory: guest-physical 4096..`bytes`, contiguous in the host from `host`.
+/// The running domain's memory: guest-physical 4096..`bytes`, contiguous in the host from `host`; and behind it, at the
+/// addresses that they have in the host, registers of its devices. What the guest names by guest-physical address is
+/// looked for in memory only.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestMemory {
     bytes: u64,
     host: u64,
+    /// First address and the one behind the last; 0 and 0: none.
+    registers: [(u64, u64); MAX_DEVICES],
     /// Largest page that the CPU can map.
     largest_page: u64,
 }
@@ -64,11 +69,12 @@ plain!(
 impl GuestMemory {
     /// # Safety
     /// While the value is used, the domain's window maps `bytes` of memory from `host`, and no Rust object lies
-    /// in that memory.
+    /// in that memory. `registers` are ranges behind it, of whole pages, that are no memory of the machine and nobody
+    /// else's.
     #[must_use]
-    pub unsafe fn new(bytes: u64, host: u64) -> Self {
+    pub unsafe fn new(bytes: u64, host: u64, registers: [(u64, u64); MAX_DEVICES]) -> Self {
         let largest_page = if super::cpu::has_giant_pages() { 1 << 30 } else { 1 << 21 };
-        Self { bytes, host, largest_page }
+        Self { bytes, host, registers, largest_page }
     }
 
     /// Size in bytes.
@@ -154,10 +160,17 @@ impl GuestTables for GuestMemory {
             && word.compare_exchange(now, now | wanted, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    fn to_host(&self, address: u64, bytes: u64) -> Option<u64> {
-        let host = self.host.checked_add(address)?;
-        let fits = self.holds(address, bytes) && bytes <= self.largest_page;
-        (fits && host & (bytes - 1) == 0).then_some(host)
+    fn to_host(&self, address: u64, bytes: u64) -> Option<HostPage> {
+        if bytes > self.largest_page {
+            return None;
+        }
+        if self.holds(address, bytes) {
+            let host = self.host.checked_add(address)?;
+            return (host & (bytes - 1) == 0).then_some(HostPage { address: host, kind: PageKind::Memory });
+        }
+        let end = address.checked_add(bytes)?;
+        let is_register = |&(first, behind): &(u64, u64)| first <= address && end <= behind;
+        self.registers.iter().any(is_register).then_some(HostPage { address, kind: PageKind::Registers })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::builder::{Request, Start, build};
 use super::*;
 use crate::front::frames::SELECTORS;
-use crate::mmu::memory::GuestTables;
+use crate::mmu::memory::{GuestTables, HostPage, PageKind};
 use crate::mmu::walk::{Access, walk};
 use crate::mmu::{HYPERVISOR_LAST, HYPERVISOR_START};
 use core::mem::offset_of;
@@ -33,8 +33,9 @@ impl GuestTables for Domain {
         true
     }
 
-    fn to_host(&self, address: u64, bytes: u64) -> Option<u64> {
-        (address + bytes <= self.memory.borrow().len() as u64).then_some(address)
+    fn to_host(&self, address: u64, bytes: u64) -> Option<HostPage> {
+        let page = HostPage { address, kind: PageKind::Memory };
+        (address + bytes <= self.memory.borrow().len() as u64).then_some(page)
     }
 }
 

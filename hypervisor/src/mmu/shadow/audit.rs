@@ -1,22 +1,26 @@
 //! Audit for tests: every table of the pool is in exactly one place, and each place holds only what belongs there.
 
-use super::super::bits::{FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
+use super::super::bits::{
+    CACHE_DISABLE, FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE, WRITE_THROUGH,
+};
 use super::super::memory::{ShadowTables, Table};
 use super::super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS, index, span};
 use super::{COMMON, CachedRoot, OWN, Shadow};
 use core::ops::Range;
 
 /// What the audit counts on its way.
-struct Found {
+struct Found<'a> {
     times: Vec<u32>,
-    /// Host memory that leaves may map: the domain's, and nothing else.
+    /// What leaves may map, and nothing else: the domain's memory, cached,
     memory: Range<u64>,
+    /// and registers of its devices, uncached.
+    registers: &'a [Range<u64>],
 }
 
 impl<T: ShadowTables> Shadow<T> {
     /// Panics when a table is lost, in two places, or holds what it must not.
-    pub(in crate::mmu) fn audit(&self, memory: Range<u64>) {
-        let mut found = Found { times: vec![0; self.pool.size()], memory };
+    pub(in crate::mmu) fn audit(&self, memory: Range<u64>, registers: &[Range<u64>]) {
+        let mut found = Found { times: vec![0; self.pool.size()], memory, registers };
         for table in self.pool.free_tables() {
             found.times[table.0 as usize] += 1;
             let is_zero = cfg!(miri) || (0..512).all(|at| self.tables.read(table, at) == 0);
@@ -42,7 +46,7 @@ impl<T: ShadowTables> Shadow<T> {
         assert!(wrong.is_none(), "table {wrong:?} is in {} places", found.times[wrong.unwrap_or(0)]);
     }
 
-    fn audit_root(&self, root: &CachedRoot, found: &mut Found) {
+    fn audit_root(&self, root: &CachedRoot, found: &mut Found<'_>) {
         let hypervisor = HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS;
         found.times[root.kernel.0 as usize] += 1;
         found.times[root.user.0 as usize] += 1;
@@ -69,7 +73,7 @@ impl<T: ShadowTables> Shadow<T> {
         }
     }
 
-    fn audit_tree(&self, table: Table, level: u8, found: &mut Found) {
+    fn audit_tree(&self, table: Table, level: u8, found: &mut Found<'_>) {
         found.times[table.0 as usize] += 1;
         for at in 0..512 {
             let entry = self.tables.read(table, at);
@@ -78,9 +82,14 @@ impl<T: ShadowTables> Shadow<T> {
             } else if level == 1 || entry & LARGE != 0 {
                 let host = entry & FRAME & !(span(level) - 1);
                 assert!(level < 4 && entry & USER != 0 && entry & GLOBAL == 0);
+                let is_in = |range: &Range<u64>| range.start <= host && host + span(level) <= range.end;
+                let is_owned = match entry & (CACHE_DISABLE | WRITE_THROUGH) {
+                    0 => is_in(&found.memory),
+                    caching => caching.count_ones() == 2 && found.registers.iter().any(is_in),
+                };
                 assert!(
-                    found.memory.start <= host && host + span(level) <= found.memory.end,
-                    "a leaf maps {host:#x}, which is not the domain's"
+                    is_owned,
+                    "a leaf maps {host:#x}, which is not the domain's, or not cached like this"
                 );
             } else {
                 assert!(entry & (USER | WRITABLE) == USER | WRITABLE);

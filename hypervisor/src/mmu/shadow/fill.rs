@@ -1,7 +1,9 @@
 //! Fill: from a fault to a leaf in the right subtree.
 
-use super::super::bits::{ACCESSED, DIRTY, FRAME, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
-use super::super::memory::{GuestTables, ShadowTables, Table};
+use super::super::bits::{
+    ACCESSED, CACHE_DISABLE, DIRTY, FRAME, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE, WRITE_THROUGH,
+};
+use super::super::memory::{GuestTables, HostPage, PageKind, ShadowTables, Table};
 use super::super::walk::{Access, Translation, error, look, walk};
 use super::super::{index, span};
 use super::{COMMON, CachedRoot, Failure, MOST_TABLES_AT_ONCE, OWN, PIECES, Shadow, TABLE_BITS};
@@ -70,10 +72,14 @@ impl<T: ShadowTables> Shadow<T> {
         user_access: bool,
         translation: Translation,
     ) -> Result<(), Failure> {
-        let place = self.place(number, index(address, 4), translation.user, user_access)?;
         let offset = address & (span(translation.level) - 1);
-        let (level, host) = Self::largest(memory, translation, offset);
-        let mut entry = host | PRESENT | USER | ACCESSED;
+        // The walk found the page, so there is one.
+        let Some((level, host)) = Self::largest(memory, translation, offset) else { return Ok(()) };
+        let place = self.place(number, index(address, 4), translation.user, user_access)?;
+        let mut entry = host.address | PRESENT | USER | ACCESSED;
+        if host.kind == PageKind::Registers {
+            entry |= CACHE_DISABLE | WRITE_THROUGH;
+        }
         if level > 1 {
             entry |= LARGE;
         }
@@ -87,18 +93,12 @@ impl<T: ShadowTables> Shadow<T> {
         self.install(place.directory, address, [translation.level, level], entry)
     }
 
-    /// The largest leaf, at most the guest's, that host memory allows around `offset` of the page.
-    fn largest(memory: &impl GuestTables, translation: Translation, offset: u64) -> (u8, u64) {
-        let mut level = translation.level;
-        while level > 1 {
+    /// The largest leaf, at most the guest's, that the host allows around `offset` of the page.
+    fn largest(memory: &impl GuestTables, translation: Translation, offset: u64) -> Option<(u8, HostPage)> {
+        (1..=translation.level).rev().find_map(|level| {
             let start = translation.page + (offset & !(span(level) - 1));
-            if let Some(host) = memory.to_host(start, span(level)) {
-                return (level, host);
-            }
-            level -= 1;
-        }
-        let start = translation.page + (offset & !0xfff);
-        (1, memory.to_host(start, 4096).unwrap_or(0))
+            memory.to_host(start, span(level)).map(|host| (level, host))
+        })
     }
 
     /// The subtree of `slot` that a leaf goes to.

@@ -1,11 +1,12 @@
 //! Guest memory, guest tables and a walker written apart from the one under test.
 
 use crate::mmu::bits::{ACCESSED, DIRTY, FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
-use crate::mmu::memory::GuestTables;
+use crate::mmu::memory::{GuestTables, HostPage, PageKind};
 use crate::mmu::walk::Access;
 use crate::mmu::{index, span};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// Rights of tables that allow everything.
 pub(super) const TABLE: u64 = PRESENT | WRITABLE | USER;
@@ -14,6 +15,8 @@ pub(super) const TABLE: u64 = PRESENT | WRITABLE | USER;
 pub(super) struct Guest {
     pub(super) bytes: u64,
     pub(super) host: u64,
+    /// Registers of devices, at the same addresses in the host.
+    pub(super) registers: Vec<Range<u64>>,
     words: RefCell<HashMap<u64, u64>>,
     next_table: Cell<u64>,
     /// Entry to change under the next walk, as another vCPU would: place, new value, times left.
@@ -46,7 +49,14 @@ impl Found {
 
 impl Guest {
     pub(super) fn new(bytes: u64, host: u64) -> Self {
-        Self { bytes, host, words: RefCell::default(), next_table: Cell::new(4096), meddler: Cell::new(None) }
+        Self {
+            bytes,
+            host,
+            registers: Vec::new(),
+            words: RefCell::default(),
+            next_table: Cell::new(4096),
+            meddler: Cell::new(None),
+        }
     }
 
     pub(super) fn read(&self, address: u64) -> u64 {
@@ -149,7 +159,8 @@ impl Guest {
             return Err(9);
         }
         let phys = (entry & FRAME & !(bytes - 1)) | (address & (bytes - 1));
-        if (phys & !4095) + 4096 > self.bytes {
+        let is_register = |registers: &Range<u64>| registers.contains(&phys);
+        if (phys & !4095) + 4096 > self.bytes && !self.registers.iter().any(is_register) {
             return Err(9);
         }
         Ok(Found { phys, global: entry & GLOBAL != 0, dirty: entry & DIRTY != 0, ..here })
@@ -189,10 +200,14 @@ impl GuestTables for Guest {
         is_same
     }
 
-    fn to_host(&self, address: u64, bytes: u64) -> Option<u64> {
+    fn to_host(&self, address: u64, bytes: u64) -> Option<HostPage> {
         assert!(bytes == span(1) || bytes == span(2) || bytes == span(3));
         assert!(address.is_multiple_of(bytes));
-        let host = self.host + address;
-        (address.checked_add(bytes)? <= self.bytes && host.is_multiple_of(bytes)).then_some(host)
+        let end = address.checked_add(bytes)?;
+        if self.registers.iter().any(|registers| registers.start <= address && end <= registers.end) {
+            return Some(HostPage { address, kind: PageKind::Registers });
+        }
+        let host = HostPage { address: self.host + address, kind: PageKind::Memory };
+        (end <= self.bytes && host.address.is_multiple_of(bytes)).then_some(host)
     }
 }

@@ -10,6 +10,7 @@ mod guest;
 mod hardware;
 mod model;
 mod pools;
+mod registers;
 mod views;
 mod walks;
 
@@ -105,7 +106,8 @@ impl Machine {
 
     /// Panics when the tables are not as they must always be.
     fn audit(&self) {
-        self.shadow.audit(self.guest.host..self.guest.host + self.guest.bytes);
+        let memory = self.guest.host..self.guest.host + self.guest.bytes;
+        self.shadow.audit(memory, &self.guest.registers);
     }
 }
 

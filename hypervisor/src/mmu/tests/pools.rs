@@ -15,7 +15,7 @@ fn no_pool_no_root() {
             Shadow::new(Pages::new(tables), Pool::new(vec![PageInfo::default(); tables as usize].leak()));
         assert_eq!(shadow.load_root(4096, 0, true), Err(Failure::PoolExhausted));
         assert!(!shadow.reclaim_one());
-        shadow.audit(0..0);
+        shadow.audit(0..0, &[]);
     }
 }
 

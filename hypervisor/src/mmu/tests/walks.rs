@@ -139,7 +139,6 @@ fn the_translation_tells_size_and_rights() {
         no_execute: true,
         dirty: true,
         global: true,
-        uncached: false,
     };
     assert_eq!(walk(&guest, root, USER_ADDRESS + 0x1234, Access::KERNEL_READ), Ok(expected));
 }

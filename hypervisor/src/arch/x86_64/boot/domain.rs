@@ -24,7 +24,7 @@ use crate::sched::VcpuId;
 use core::cell::Cell;
 use core::ptr;
 use spin::Mutex;
-use system_image::layout::MAX_CHANNELS;
+use system_image::layout::{MAX_CHANNELS, MAX_DEVICES};
 use system_image::{ChannelEnd, CrashPolicy};
 
 const PAGE: u64 = 4096;
@@ -61,6 +61,8 @@ pub struct Placed {
     pub priority: u8,
     /// Where it starts.
     pub start: Start,
+    /// Registers of its devices: first address and the one behind the last; 0 and 0: none.
+    pub registers: [(u64, u64); MAX_DEVICES],
     /// Its devices.
     pub devices: Devices,
     /// Its ends of channels.
@@ -168,11 +170,12 @@ impl Place {
             unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), self.pages as usize) }
         };
         let [filled_start, filled_end] = placed.start.filled;
-        // SAFETY: the window maps pool, memory and the copy of what was filled at these addresses wherever the structure is reachable.
+        // SAFETY: the window maps pool, memory and the copy of what was filled at these addresses wherever the structure is
+        // reachable. The registers were checked against the machine's memory map and the devices of all domains.
         let (tables, memory, pristine) = unsafe {
             (
                 PoolTables::new(pool, pool_phys, self.pages as u32, hypervisor),
-                GuestMemory::new(memory.bytes, memory.phys),
+                GuestMemory::new(memory.bytes, memory.phys, placed.registers),
                 Pristine::new(pool + self.pages * PAGE, filled_start, filled_end),
             )
         };

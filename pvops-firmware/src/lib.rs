@@ -15,6 +15,7 @@ use acpi::address::{AddressSpace, GenericAddress};
 use acpi::sdt::SdtHeader;
 use acpi::sdt::fadt::Fadt;
 use acpi::sdt::madt::{Madt, MadtEntry};
+use acpi::sdt::mcfg::Mcfg;
 use acpi::{AcpiTables, HpetInfo};
 use pvops_abi::addr::{PhysAddr, VirtAddr};
 
@@ -28,8 +29,12 @@ pub const MAX_CPUS: usize = 64;
 
 /// Most IOAPICs kept.
 pub const MAX_IO_APICS: usize = 4;
+/// Most windows of PCI configuration space kept.
+pub const MAX_CONFIGURATION_SPACES: usize = 16;
+/// Most ranges of ACPI's ports.
+pub const MAX_PORTS: usize = 10;
 /// ISA has this many lines.
-const ISA_LINES: usize = 16;
+pub const ISA_LINES: usize = 16;
 
 /// One IOAPIC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +84,10 @@ pub struct Firmware {
     pub hpet: Option<PhysAddr>,
     /// Port of the power-management timer.
     pub pm_timer: Option<u16>,
+    /// Windows of PCI configuration space in memory: address and bytes.
+    pub configuration_spaces: Vec<(PhysAddr, u64), MAX_CONFIGURATION_SPACES>,
+    /// I/O ports of ACPI's fixed hardware: first port and how many.
+    pub ports: Vec<(u16, u16), MAX_PORTS>,
     /// CMOS register of the century, 0: none.
     pub century_register: u8,
     /// How to end or restart the machine.
@@ -99,6 +108,8 @@ impl Firmware {
             cpus: Vec::new(),
             hpet: HpetInfo::new(&tables).ok().map(|hpet| PhysAddr(hpet.base_address as u64)),
             pm_timer: None,
+            configuration_spaces: configuration_spaces(&tables),
+            ports: Vec::new(),
             century_register: 0,
             power: PowerRegisters::default(),
         };
@@ -153,6 +164,23 @@ impl Firmware {
         {
             power.reset = fadt.reset_register().ok().and_then(io_port).map(|port| (port, fadt.reset_value));
         }
+        let reset = power.reset.map_or(0, |(port, _)| port.into());
+        // SMI_CMD and the reset register are a byte each (ACPI 6.5, 4.8.3.6 and 5.2.9).
+        let blocks = [
+            (fadt.smi_cmd_port, 1),
+            (fadt.pm1a_event_block, fadt.pm1_event_length),
+            (fadt.pm1b_event_block, fadt.pm1_event_length),
+            (fadt.pm1a_control_block, fadt.pm1_control_length),
+            (fadt.pm1b_control_block, fadt.pm1_control_length),
+            (fadt.pm2_control_block, fadt.pm2_control_length),
+            (fadt.pm_timer_block, fadt.pm_timer_length),
+            (fadt.gpe0_block, fadt.gpe0_block_length),
+            (fadt.gpe1_block, fadt.gpe1_block_length),
+            (reset, 1),
+        ];
+        let is_used = |(first, count): &(u32, u8)| *first != 0 && *count != 0;
+        let in_ports = |(first, count)| Some((u16::try_from(first).ok()?, u16::from(count)));
+        self.ports = blocks.into_iter().filter(is_used).filter_map(in_ports).collect();
     }
 }
 
@@ -179,6 +207,20 @@ pub fn cpu_count(rsdp: Option<PhysAddr>, physical_map: VirtAddr) -> usize {
         .and_then(|tables| tables.find_table::<Madt>().map(|madt| enabled_cpus(madt.get()).len()))
         .unwrap_or(1)
         .max(1)
+}
+
+/// By the MCFG: 1 MiB per bus, from the address of the segment's bus 0 (PCI Firmware Specification 3.3, 4.1.2).
+fn configuration_spaces(tables: &AcpiTables<PhysicalMap>) -> Vec<(PhysAddr, u64), MAX_CONFIGURATION_SPACES> {
+    const PER_BUS: u64 = 1 << 20;
+    let Some(mcfg) = tables.find_table::<Mcfg>() else { return Vec::new() };
+    let window = |entry: &acpi::sdt::mcfg::McfgEntry| {
+        let (first, last) = (u64::from(entry.bus_number_start), u64::from(entry.bus_number_end));
+        (
+            PhysAddr(entry.base_address.wrapping_add(first * PER_BUS)),
+            (last + 1).saturating_sub(first) * PER_BUS,
+        )
+    };
+    mcfg.entries().iter().take(MAX_CONFIGURATION_SPACES).map(window).collect()
 }
 
 fn open(rsdp: PhysAddr, physical_map: VirtAddr) -> Result<AcpiTables<PhysicalMap>, &'static str> {

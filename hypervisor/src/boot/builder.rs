@@ -15,6 +15,8 @@ use pvops_abi::layout::start_info::{
 };
 use pvops_abi::layout::{MemoryKind, MemoryRegion, StartInfo};
 use pvops_abi::version;
+use system_image::Device;
+use system_image::layout::MAX_DEVICES;
 
 const PAGE: u64 = 4096;
 const LARGE_PAGE: u64 = 1 << 21;
@@ -38,6 +40,8 @@ pub struct Request<'a> {
     pub vcpu_count: u32,
     /// Ticks per second of the time-stamp counter.
     pub tsc_hz: u64,
+    /// Its devices, whose registers lie behind its memory.
+    pub devices: &'a [Device],
 }
 
 /// Where the first vCPU starts.
@@ -97,7 +101,7 @@ pub fn build(memory: &mut [u8], kernel: &Kernel<'_>, request: Request<'_>) -> Re
     }
     let tables_end = builder.next;
 
-    let regions = [
+    let memory_map = [
         region(0, PAGE, MemoryKind::Reserved),
         region(PAGE, image_phys, MemoryKind::Usable),
         region(image_phys, after_image, MemoryKind::Kernel),
@@ -106,6 +110,10 @@ pub fn build(memory: &mut [u8], kernel: &Kernel<'_>, request: Request<'_>) -> Re
         region(stack, tables_end, MemoryKind::BootReclaimable),
         region(tables_end, bytes, MemoryKind::Usable),
     ];
+    let mut regions: heapless::Vec<MemoryRegion, { 7 + MAX_DEVICES }> = memory_map.into_iter().collect();
+    let registers = request.devices.iter().filter_map(|device| device.mmio);
+    regions.extend(registers.map(|range| region(range.base, range.end(), MemoryKind::Device)));
+    regions.sort_unstable_by_key(|region| region.start);
     let start_info = StartInfo {
         magic: START_INFO_MAGIC,
         size: size_of::<StartInfo>() as u32,

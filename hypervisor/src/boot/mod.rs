@@ -4,14 +4,14 @@
 //! [`start`] first: it is the story.
 
 pub mod builder;
+pub mod devices;
 pub mod elf;
 pub mod refusal;
 #[cfg(test)]
 mod tests;
 
-use crate::arch::x86_64::boot::{Machine, domain as placement};
+use crate::arch::x86_64::boot::{Machine, domain as placement, pci};
 use crate::arch::x86_64::{console as device, machine};
-use crate::domain::devices::Devices;
 use crate::domain::registry::MAX_DOMAINS;
 use crate::domain::{console, crash};
 use refusal::Refusal;
@@ -40,6 +40,9 @@ pub fn start(mut machine: Machine) -> ! {
     console::print(if cpus == 1 { " CPU, system '" } else { " CPUs, system '" });
     console::print(image.name());
     console::print("'\n");
+    if image.domains().any(|domain| !domain.devices().is_empty()) {
+        pci::end_bus_mastering();
+    }
     for (number, domain) in (0..).zip(image.domains()) {
         if let Err(refusal) = place(&mut machine, number, &domain) {
             refuse_domain(&domain, refusal);
@@ -56,14 +59,17 @@ fn place(machine: &mut Machine, number: u16, domain: &Domain<'_>) -> Result<(), 
     if vcpu.cpu as usize >= machine.cpu_count() {
         return Err(Refusal::NoSuchCpu);
     }
+    domain.devices().iter().try_for_each(|device| machine.check_device(device))?;
     let request = builder::Request {
         command_line: domain.cmdline,
         vcpu_count: 1,
         tsc_hz: crate::arch::x86_64::time::hz(),
+        devices: domain.devices(),
     };
     let mut memory = machine.allocate_domain(domain.memory_bytes).ok_or(Refusal::NoMemory)?;
     let start = builder::build(memory.bytes(), &kernel, request)?;
     let name = padded(domain.name);
+    let devices = machine.assign_devices(number, vcpu.cpu, domain.devices())?;
     let placed = placement::Placed {
         number,
         name,
@@ -72,9 +78,8 @@ fn place(machine: &mut Machine, number: u16, domain: &Domain<'_>) -> Result<(), 
         cpu: vcpu.cpu,
         priority: vcpu.priority,
         start,
-        // Given when the machine's memory map is checked against them.
-        registers: Default::default(),
-        devices: Devices::new(domain.devices()),
+        registers: devices::registers(domain.devices()),
+        devices,
         // The image's reader lets no domain have more channels than this holds.
         channels: domain.channels().iter().copied().collect(),
     };

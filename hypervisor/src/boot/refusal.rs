@@ -27,6 +27,11 @@ pub enum Refusal {
     TooManyVcpus,
     NoSuchCpu,
     NoMemory,
+    RegistersAreMemory,
+    RegistersOutOfReach,
+    MachineDevice,
+    NoSuchInterrupt,
+    TooManyInterrupts,
 }
 
 impl Refusal {
@@ -57,6 +62,17 @@ impl Refusal {
             Self::TooManyVcpus => "more vCPUs than this version runs in a domain (1)",
             Self::NoSuchCpu => "it is placed on a CPU that this machine does not have",
             Self::NoMemory => "the machine has no free range of its memory size",
+            Self::RegistersAreMemory => {
+                "registers of its devices are memory, or what the firmware keeps for itself"
+            }
+            Self::RegistersOutOfReach => {
+                "registers of its devices lie beyond this machine's physical addresses"
+            }
+            Self::MachineDevice => "a device of its is part of the machine itself: ACPI, interrupts, console",
+            Self::NoSuchInterrupt => {
+                "this machine has no such interrupt as its devices', or it cannot reach its CPU"
+            }
+            Self::TooManyInterrupts => "more interrupts of devices than this version has vectors for (15)",
         }
     }
 }

@@ -50,14 +50,14 @@ impl Bindings {
         Ok(free as u32)
     }
 
-    /// Unbinds a port.
+    /// Unbinds a port; tells what it was bound to.
     ///
     /// # Errors
     /// [`Error::WrongState`] when it is not bound.
-    pub fn unbind(&mut self, port: u64) -> Result<(), Error> {
-        self.get(port)?;
+    pub fn unbind(&mut self, port: u64) -> Result<Binding, Error> {
+        let binding = self.get(port)?;
         self.ports[port as usize] = None;
-        Ok(())
+        Ok(binding)
     }
 
     /// What `port` is bound to.

@@ -9,7 +9,7 @@
 
 use super::registry::{self, MAIL_DUMP, MAIL_RESTART};
 use super::vcpu::Vcpu;
-use super::{Domain, console, crash};
+use super::{Domain, console, crash, devices};
 use crate::arch::x86_64::{Frame, paging, start, switch, time};
 use crate::mmu::shadow::LoadedRoot;
 use crate::sched::VcpuId;
@@ -202,6 +202,7 @@ impl Domain {
         let ends_system =
             self.crash_policy == CrashPolicy::HaltSystem && status == ExitStatus::DOMAIN_CRASHED;
         self.chore.set(Chore::None);
+        devices::silence(self.number);
         registry::stop(self.vcpu_id(self.current_vcpu()), status, ends_system);
         switch::abandon()
     }

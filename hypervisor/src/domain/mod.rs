@@ -84,6 +84,7 @@ impl Domain {
 
     /// What the guest registered and bound is gone, as before its first instruction.
     pub fn forget_registrations(&self) {
+        devices::silence(self.number);
         self.ports.set(None);
         *self.bindings.lock() = events::Bindings::new();
     }

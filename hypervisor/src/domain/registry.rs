@@ -32,6 +32,11 @@ const MAIL_OF_OPERATOR: u64 = MAIL_RESTART | MAIL_DUMP;
 /// Mail: the other ends of the domain's channels were rung, a bit per channel.
 pub const MAIL_DOORBELLS: u64 = (1 << system_image::layout::MAX_CHANNELS) - 1;
 
+/// Mail: devices of the domain interrupted; the bit of device 0, the others follow.
+pub const MAIL_DEVICES_SHIFT: u32 = system_image::layout::MAX_CHANNELS as u32;
+/// See [`MAIL_DEVICES_SHIFT`].
+pub const MAIL_DEVICES: u64 = ((1 << system_image::layout::MAX_DEVICES) - 1) << MAIL_DEVICES_SHIFT;
+
 /// No deadline.
 pub const NEVER: u64 = u64::MAX;
 

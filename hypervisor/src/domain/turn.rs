@@ -4,9 +4,9 @@
 //! yielded, mail came, its slice ended, or it stopped. So an ordinary exit costs one look at a flag.
 
 use super::lifecycle::{self, Chore};
-use super::registry::{self, MAIL_CONSOLE, MAIL_DOORBELLS, MAIL_TIMER};
+use super::registry::{self, MAIL_CONSOLE, MAIL_DEVICES, MAIL_DEVICES_SHIFT, MAIL_DOORBELLS, MAIL_TIMER};
 use super::vcpu::Vcpu;
-use super::{Domain, events};
+use super::{Domain, devices, events};
 use crate::arch::x86_64::guest::{domain, running_domain};
 use crate::arch::x86_64::{Frame, apic, cpu, switch, time};
 use crate::sched::{Policy, VcpuId};
@@ -64,6 +64,7 @@ fn collect(domain: &Domain, vcpu: &Vcpu) {
     if mail & MAIL_CONSOLE != 0 {
         events::raise_source(domain, PortKind::Console, 0);
     }
+    devices::collect(domain, (mail & MAIL_DEVICES) >> MAIL_DEVICES_SHIFT);
     let mut rung = mail & MAIL_DOORBELLS;
     while rung != 0 {
         events::raise_source(domain, PortKind::Doorbell, rung.trailing_zeros());

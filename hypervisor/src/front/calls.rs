@@ -7,6 +7,7 @@ use super::decode::{Arguments, Function, arguments, extension_version, function}
 use super::frames;
 use crate::arch::x86_64::guest::{Area, Ports};
 use crate::arch::x86_64::{Frame, cpu, time};
+use crate::domain::devices::Change;
 use crate::domain::events::{self, Binding};
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{Domain, console, lifecycle, registry, turn};
@@ -80,10 +81,10 @@ fn run_one(domain: &Domain, vcpu: &Vcpu, function: Function, arguments: Argument
         Function::Cpu(Cpu::FpuAreaSize) => Ok(cpu::cpuid(0xd, 0)[1].into()),
         Function::Event(Event::RegisterPage) => register_page(domain, first),
         Function::Event(Event::Bind) => bind(domain, first, second, third),
-        Function::Event(Event::Unbind) => domain.bindings.lock().unbind(first).map(|()| 0),
+        Function::Event(Event::Unbind) => unbind(domain, first),
         Function::Event(Event::Send) => send(domain, first),
         Function::Event(Event::Unmask) => unmask(domain, first),
-        Function::Event(Event::Eoi) => domain.bindings.lock().get(first).map(|_| 0),
+        Function::Event(Event::Eoi) => end_interrupt(domain, first),
         // Leaving delivers; there is nothing else to do.
         Function::Event(Event::Deliver) => Ok(0),
         Function::Mmu(Mmu::LoadRoot) => load_root(domain, vcpu, first, second, third),
@@ -293,6 +294,7 @@ fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Result<u64, Err
     match kind {
         PortKind::Timer | PortKind::Console | PortKind::Ipi if argument == 0 => {}
         PortKind::Doorbell if argument < domain.channels.len() as u64 => {}
+        PortKind::Device if domain.devices.has_interrupt(argument) => {}
         _ => return Err(Error::InvalidArgument),
     }
     let mut bindings = domain.bindings.lock();
@@ -300,7 +302,27 @@ fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Result<u64, Err
     // Under the lock, so that the first occurrence comes after it.
     ports.set_mask(port);
     ports.clear_pending(port);
+    if kind == PortKind::Device {
+        domain.devices.note(argument as u32, Change::Bound);
+    }
     Ok(port.into())
+}
+
+fn unbind(domain: &Domain, port: u64) -> Result<u64, Error> {
+    let mut bindings = domain.bindings.lock();
+    let Binding { kind, argument, .. } = bindings.unbind(port)?;
+    if kind == PortKind::Device {
+        domain.devices.note(argument, Change::Unbound);
+    }
+    Ok(0)
+}
+
+fn end_interrupt(domain: &Domain, port: u64) -> Result<u64, Error> {
+    let Binding { kind, argument, .. } = domain.bindings.lock().get(port)?;
+    if kind == PortKind::Device {
+        domain.devices.note(argument, Change::Ended);
+    }
+    Ok(0)
 }
 
 fn send(domain: &Domain, port: u64) -> Result<u64, Error> {

@@ -1,7 +1,7 @@
 //! Local APIC: end of interrupt, one-shot timer, inter-processor interrupts. x2APIC where the CPU has it.
 
 use super::cpu::{read_msr, timestamp, write_msr};
-use super::layout::{IO_APIC, LOCAL_APIC};
+use super::layout::LOCAL_APIC;
 use super::percpu::cpu;
 use super::time;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -153,36 +153,5 @@ pub fn send(target: u32, command: u32) {
             return;
         }
         core::hint::spin_loop();
-    }
-}
-
-/// Routes IOAPIC input `input` to the CPU with local APIC id `target`. Boot only.
-pub fn route(input: u8, vector: u8, target: u32, level: bool, low: bool) {
-    let value = u32::from(vector) | u32::from(level) << 15 | u32::from(low) << 13;
-    io_write(0x11 + u32::from(input) * 2, target << 24);
-    io_write(0x10 + u32::from(input) * 2, value);
-}
-
-/// Masks all inputs of the IOAPIC. Boot only.
-pub fn mask_all_inputs() {
-    let inputs = (io_read(1) >> 16 & 0xff) + 1;
-    for input in 0..inputs {
-        io_write(0x10 + input * 2, 1 << 16);
-    }
-}
-
-fn io_read(register: u32) -> u32 {
-    // SAFETY: boot mapped the IOAPIC there; it is the hypervisor's alone, and boot runs on one CPU.
-    unsafe {
-        (IO_APIC as *mut u32).write_volatile(register);
-        ((IO_APIC + 16) as *const u32).read_volatile()
-    }
-}
-
-fn io_write(register: u32, value: u32) {
-    // SAFETY: as in `io_read`.
-    unsafe {
-        (IO_APIC as *mut u32).write_volatile(register);
-        ((IO_APIC + 16) as *mut u32).write_volatile(value);
     }
 }

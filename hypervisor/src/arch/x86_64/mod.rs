@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod entry;
 pub mod frame;
 pub mod guest;
+pub mod io_apic;
 pub mod layout;
 pub mod machine;
 pub mod paging;

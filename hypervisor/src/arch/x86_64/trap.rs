@@ -5,7 +5,7 @@ use super::entry::{pvops_guest_copy_end, pvops_guest_copy_failed, pvops_guest_co
 use super::frame::{Frame, SYSTEM_CALL_VECTOR};
 use super::percpu::cpu;
 use super::{console, cpu as instructions};
-use crate::domain::{console as domain_console, registry, turn};
+use crate::domain::{console as domain_console, devices, registry, turn};
 use crate::front;
 use crate::mmu::walk::error;
 
@@ -58,6 +58,7 @@ fn is_guest_copy(rip: u64) -> bool {
 
 fn interrupt(number: u8) {
     const CONSOLE: u8 = vector::LINES + console::LINE;
+    const LAST_LINE: u8 = vector::LINES + (devices::MAX_LINES - 1) as u8;
     match number {
         vector::TIMER => {
             apic::end_of_interrupt();
@@ -68,6 +69,10 @@ fn interrupt(number: u8) {
             while let Some(byte) = console::get() {
                 domain_console::receive(byte);
             }
+            apic::end_of_interrupt();
+        }
+        vector::LINES..=LAST_LINE => {
+            devices::interrupt(number - vector::LINES);
             apic::end_of_interrupt();
         }
         vector::KICK => {

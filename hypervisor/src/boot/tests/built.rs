@@ -42,7 +42,7 @@ impl GuestTables for Domain {
 impl Domain {
     pub(super) fn build(kernel: &Kernel<'_>, bytes: usize, command_line: &str) -> Result<Self, Refusal> {
         let mut memory = vec![0; bytes];
-        let request = Request { command_line, vcpu_count: 3, tsc_hz: 2_345_678_901 };
+        let request = Request { command_line, vcpu_count: 3, tsc_hz: 2_345_678_901, devices: &[] };
         let start = build(&mut memory, kernel, request)?;
         Ok(Self { memory: RefCell::new(memory), start })
     }

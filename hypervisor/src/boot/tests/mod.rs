@@ -3,6 +3,7 @@
 
 mod built;
 mod damaged;
+mod devices;
 mod refused;
 mod specified;
 

@@ -14,7 +14,7 @@ fn refusal(spoil: impl Fn(&mut Recipe)) -> Option<Refusal> {
 fn build_refusal(recipe: &Recipe, bytes: usize, command_line: &str) -> Option<Refusal> {
     let file = recipe.bytes();
     let kernel = Kernel::parse(&file).expect("a kernel that is good by itself");
-    let request = Request { command_line, vcpu_count: 1, tsc_hz: 1_000_000_000 };
+    let request = Request { command_line, vcpu_count: 1, tsc_hz: 1_000_000_000, devices: &[] };
     build(&mut vec![0; bytes], &kernel, request).err()
 }
 
@@ -54,6 +54,11 @@ fn every_refusal_has_a_line_of_its_own() {
         TooManyVcpus,
         NoSuchCpu,
         NoMemory,
+        RegistersAreMemory,
+        RegistersOutOfReach,
+        MachineDevice,
+        NoSuchInterrupt,
+        TooManyInterrupts,
     ];
     let mut lines = all.map(Refusal::message).to_vec();
     assert!(lines.iter().all(|line| !line.is_empty() && !line.contains('\n')));

@@ -3,9 +3,12 @@
 
 pub mod acpi;
 pub mod clock;
+pub mod devices;
 pub mod domain;
 pub mod features;
+pub mod io_apic;
 pub mod memory;
+pub mod pci;
 pub mod smp;
 pub mod tables;
 
@@ -13,7 +16,9 @@ use super::layout::{BOOT_DYNAMIC, BOOT_DYNAMIC_LAST, BOOT_PHYSICAL, IMAGE, cpu_p
 use super::percpu::{FRAME, cpu};
 use super::{apic, console, machine, segments, start};
 use crate::boot::refuse_machine;
+use crate::domain::devices::Gate;
 use bootloader_api::config::Mapping;
+use bootloader_api::info::MemoryRegion;
 use bootloader_api::{BootInfo, BootloaderConfig};
 use memory::BootMemory;
 use tables::{CpuTables, SharedTables};
@@ -32,6 +37,7 @@ pub const CONFIG: BootloaderConfig = {
 /// The machine during boot.
 pub struct Machine {
     memory: BootMemory,
+    memory_map: &'static [MemoryRegion],
     ramdisk: &'static [u8],
     cpus: heapless::Vec<CpuTables, { machine::MAX_CPUS }>,
     found: acpi::Found,
@@ -58,7 +64,8 @@ pub fn entry(info: &'static mut BootInfo) -> ! {
     // SAFETY: the new root maps image, this CPU's pages and, for now, the boot loader's slots, stack included.
     unsafe { super::cpu::load_root(root) };
     start_boot_cpu(root);
-    crate::boot::start(Machine { memory, ramdisk, cpus, found })
+    let memory_map = &info.memory_regions;
+    crate::boot::start(Machine { memory, memory_map, ramdisk, cpus, found })
 }
 
 fn ramdisk(info: &BootInfo) -> &'static [u8] {
@@ -82,7 +89,7 @@ fn start_boot_cpu(root: u64) {
     apic::probe();
     apic::start_cpu();
     apic::calibrate_timer();
-    apic::mask_all_inputs();
+    io_apic::mask_all();
 }
 
 impl Machine {
@@ -119,9 +126,9 @@ impl Machine {
 
     /// Lets the console interrupt this CPU, and all CPUs run their domains.
     pub fn run(self) -> ! {
-        let target = machine::apic_id(0);
-        let line = self.found.console_line;
-        apic::route(line.input, apic::vector::LINES + console::LINE, target, line.level, line.low);
+        let line = self.found.console_line();
+        let (vector, target) = (apic::vector::LINES + console::LINE, machine::apic_id(0) as u8);
+        io_apic::route(line as u8, vector, target, self.found.signal(line)).unmask();
         tables::continue_on_own_stack(start::finish, self.cpus.len() as u32)
     }
 }

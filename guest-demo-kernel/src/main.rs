@@ -16,6 +16,7 @@ mod console;
 mod cpu;
 mod demo;
 mod doorbell;
+mod edu;
 mod events;
 mod fragile;
 mod load;
@@ -24,6 +25,7 @@ mod options;
 mod process;
 mod realtime;
 mod report;
+mod serial;
 mod shell;
 mod sync;
 mod system_call;
@@ -77,10 +79,12 @@ fn first_thread(boot: &'static BootContext) {
         Some("rt") => realtime::run(&command_line),
         Some("doorbell") => doorbell::run(&command_line),
         Some("fragile") => fragile::run(&command_line),
+        Some("serial") => serial::run(&command_line),
+        Some("edu") => edu::run(&command_line),
         Some(other) => Err(Refused {
             option: "run",
             value: other.into(),
-            wanted: "shell, demo, load, rt, doorbell or fragile".into(),
+            wanted: "shell, demo, load, rt, doorbell, fragile, serial or edu".into(),
         }),
     };
     finish(status.unwrap_or_else(|refused| {

@@ -20,14 +20,18 @@ impl fmt::Display for Refused {
     }
 }
 
-/// The number given for `option`, if any.
+/// The number given for `option`, if any: decimal, or hexadecimal behind `0x`.
 pub(crate) fn number(
     command_line: &str,
     option: &'static str,
     range: RangeInclusive<u64>,
 ) -> Result<Option<u64>, Refused> {
     let Some(text) = option_of(command_line, option) else { return Ok(None) };
-    match text.parse() {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    match parsed {
         Ok(number) if range.contains(&number) => Ok(Some(number)),
         _ => {
             let wanted = format!("a number from {} to {}", range.start(), range.end());

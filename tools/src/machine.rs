@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::{Args, ValueEnum};
@@ -61,6 +61,15 @@ pub struct Machine {
     /// Count instructions: the clock advances by one nanosecond per instruction, and each run is the same
     #[arg(long)]
     pub icount: bool,
+    /// Give it a second serial port, COM2, at this character device of QEMU (pty, unix:PATH,server=on,wait=off, ...)
+    #[arg(long, value_name = "CHARDEV")]
+    pub com2: Option<String>,
+    /// Give it another device of QEMU (edu,addr=10, ...)
+    #[arg(long = "device", value_name = "DEVICE")]
+    pub devices: Vec<String>,
+    /// Socket of QEMU's monitor.
+    #[arg(skip)]
+    pub monitor: Option<PathBuf>,
     /// Port on which gdb is waited for, before the first instruction.
     #[arg(skip)]
     pub gdb_port: Option<u16>,
@@ -74,6 +83,9 @@ impl Default for Machine {
             accelerator: Accelerator::default(),
             memory_mib: 512,
             icount: false,
+            com2: None,
+            devices: Vec::new(),
+            monitor: None,
             gdb_port: None,
         }
     }
@@ -123,6 +135,15 @@ impl Machine {
         // Only what is asked for; the boot loader wants a graphics card.
         command.args(["-nodefaults", "-vga", "std", "-display", "none", "-serial", "stdio", "-no-reboot"]);
         command.args(["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=4")]);
+        if let Some(com2) = &self.com2 {
+            command.args(["-serial", com2]);
+        }
+        if let Some(monitor) = &self.monitor {
+            command.arg("-monitor").arg(format!("unix:{},server=on,wait=off", monitor.display()));
+        }
+        for device in &self.devices {
+            command.args(["-device", device]);
+        }
         if self.icount {
             command.args(["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm"]);
         }

@@ -4,6 +4,7 @@
 //! instruction in this kernel needs ring 0. `main.rs` denies unsafe code everywhere else.
 
 pub(crate) mod breakage;
+pub(crate) mod device;
 pub(crate) mod heap;
 pub(crate) mod raw;
 

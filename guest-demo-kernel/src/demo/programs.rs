@@ -38,7 +38,7 @@ fn misdeeds(report: &mut Report) {
     let expected = |misdeed| match misdeed {
         Misdeed::Divide => KILLED,
         Misdeed::Undefined => KILLED | 6,
-        Misdeed::Privileged | Misdeed::RaisePageFault => KILLED | 13,
+        Misdeed::Privileged | Misdeed::RaisePageFault | Misdeed::ReadPort => KILLED | 13,
         Misdeed::PassKernelPointer => 0,
         _ => KILLED | 14,
     };

@@ -131,6 +131,8 @@ numbered! {
         RaisePageFault = 8,
         /// Hand the kernel's memory to a system call; ends with status 0 when that was refused.
         PassKernelPointer = 9,
+        /// Read an I/O port: COM2's, which its kernel may have.
+        ReadPort = 10,
     }
 }
 

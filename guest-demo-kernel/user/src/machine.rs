@@ -178,6 +178,7 @@ pub(crate) fn misbehave(misdeed: Misdeed, kernel: u64) {
             Misdeed::Divide => asm!("xor ecx, ecx", "div ecx", out("ecx") _, out("eax") _, out("edx") _),
             Misdeed::JumpKernel => asm!("call {0}", in(reg) kernel),
             Misdeed::RaisePageFault => asm!("int 14"),
+            Misdeed::ReadPort => asm!("in al, dx", in("dx") 0x2f9_u16, out("al") _),
             Misdeed::PassKernelPointer => {}
         }
     }

@@ -10,6 +10,7 @@ mod cargo_checks;
 mod case;
 mod configs;
 mod debugger;
+mod devices;
 mod domains;
 mod doorbells;
 mod elf_edit;
@@ -20,6 +21,7 @@ mod readme;
 mod realtime;
 mod shell;
 mod specification;
+mod wire;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -83,6 +85,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(domains::cases());
     cases.extend(doorbells::cases());
     cases.extend(lifecycle::cases());
+    cases.extend(devices::cases());
     cases.extend(realtime::cases());
     cases.extend(bad_guests::cases());
     cases.extend(bad_systems::cases());

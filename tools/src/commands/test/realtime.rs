@@ -124,5 +124,8 @@ fn refused_options(context: &Context, limit: Duration) -> Result<(), Failure> {
     };
     refused("run=rt work_kib=12", "work_kib=12: it must be a power of two")?;
     refused("run=rt period_us=now", "period_us=now: it must be a number from ")?;
-    refused("run=everything", "run=everything: it must be shell, demo, load, rt, doorbell or fragile")
+    refused(
+        "run=everything",
+        "run=everything: it must be shell, demo, load, rt, doorbell, fragile, serial or edu",
+    )
 }

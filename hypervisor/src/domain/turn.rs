@@ -58,6 +58,10 @@ pub fn current() -> Option<VcpuId> {
 fn collect(domain: &Domain, vcpu: &Vcpu) {
     let mail = registry::entry(domain.vcpu_id(vcpu)).collect();
     lifecycle::collect(domain, mail);
+    if domain.chore.get().replaces_memory() {
+        // Nobody is left whom it could reach, and the memory in which ports are pending is being cleaned.
+        return;
+    }
     if mail & MAIL_TIMER != 0 {
         events::raise_timer(domain, vcpu.number);
     }

@@ -25,8 +25,8 @@ pub struct Cause {
 /// "pvops: domain 'name' ".
 #[must_use]
 pub fn heading(name: &[u8; NAME_BYTES]) -> Text {
-    let mut text = Text::new();
-    text.text("pvops: domain '").name(name).text("' ");
+    let mut text = Text::of("pvops: domain ");
+    text.quoted(name).text(" ");
     text
 }
 
@@ -142,6 +142,7 @@ fn last_call(vcpu: &Vcpu, age: usize) -> Option<Text> {
 
 /// The hypervisor itself faulted, which is its own defect. Everything ends.
 pub fn hypervisor_fault(frame: &Frame, address: u64) -> ! {
+    super::console::drain();
     let mut text = Text::new();
     text.text("\npvops: hypervisor fault, vector ").decimal(frame.vector);
     text.text(", error ").hex(frame.error, 16).text(", address ").hex(address, 16).text("\n");

@@ -5,7 +5,7 @@
 //! vCPU is placed on collects it when the vCPU is current, and turns bits into event ports. So no CPU ever
 //! touches the state of a domain that it does not run.
 
-use super::{MAX_VCPUS, NAME_BYTES};
+use super::{MAX_VCPUS, NAME_BYTES, console};
 use crate::arch::x86_64::{apic, cpu, machine};
 use crate::sched::{MAX_READY, Policy, VcpuId};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -120,6 +120,7 @@ pub fn stop(id: VcpuId, status: ExitStatus, ends_system: bool) {
     entry(id).stopped.store(true, Ordering::Release);
     cpu().ready.borrow_mut().remove(id);
     if RUNNING.fetch_sub(1, Ordering::AcqRel) == 1 || ends_system {
+        console::drain();
         let code = STATUS.load(Ordering::Acquire);
         machine::power_off(ExitStatus::from_code(code).unwrap_or(status));
     }

@@ -1,12 +1,12 @@
 //! A line in the making, without `core::fmt`, which would be a tenth of the resident code.
 
 /// Longest line; what is longer is cut.
-const BYTES: usize = 112;
+pub const TEXT_BYTES: usize = 156;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub struct Text {
-    bytes: [u8; BYTES],
+    bytes: [u8; TEXT_BYTES],
     length: usize,
 }
 
@@ -14,7 +14,15 @@ impl Text {
     /// Nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { bytes: [0; BYTES], length: 0 }
+        Self { bytes: [0; TEXT_BYTES], length: 0 }
+    }
+
+    /// Begins with `text`.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let mut line = Self::new();
+        line.text(text);
+        line
     }
 
     /// What was put together.
@@ -25,7 +33,7 @@ impl Text {
 
     /// Appends bytes.
     pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        let fitting = bytes.len().min(BYTES - self.length);
+        let fitting = bytes.len().min(TEXT_BYTES - self.length);
         self.bytes[self.length..self.length + fitting].copy_from_slice(&bytes[..fitting]);
         self.length += fitting;
         self
@@ -36,10 +44,10 @@ impl Text {
         self.bytes(text.as_bytes())
     }
 
-    /// Appends a name that is padded with zeros.
-    pub fn name(&mut self, name: &[u8]) -> &mut Self {
+    /// Appends a name that is padded with zeros, in quotes.
+    pub fn quoted(&mut self, name: &[u8]) -> &mut Self {
         let length = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-        self.bytes(&name[..length])
+        self.text("'").bytes(&name[..length]).text("'")
     }
 
     /// Appends a number with `digits` hexadecimal digits.
@@ -96,15 +104,15 @@ mod tests {
             .decimal(u64::MAX)
             .text(" ")
             .signed(-8)
-            .name(b"ok\0\0");
-        assert_eq!(text.as_bytes(), b"00ab 0 18446744073709551615 -8ok");
+            .quoted(b"ok\0\0");
+        assert_eq!(text.as_bytes(), b"00ab 0 18446744073709551615 -8'ok'");
     }
 
     #[test]
     fn what_does_not_fit_is_cut() {
         let mut text = Text::new();
-        text.text(&"x".repeat(BYTES - 1)).text("yz");
-        assert_eq!(text.as_bytes().len(), BYTES);
+        text.text(&"x".repeat(TEXT_BYTES - 1)).text("yz");
+        assert_eq!(text.as_bytes().len(), TEXT_BYTES);
         assert_eq!(text.as_bytes().last(), Some(&b'y'));
     }
 }

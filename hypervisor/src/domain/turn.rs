@@ -6,7 +6,7 @@
 use super::lifecycle::{self, Chore};
 use super::registry::{self, MAIL_CONSOLE, MAIL_DEVICES, MAIL_DEVICES_SHIFT, MAIL_DOORBELLS, MAIL_TIMER};
 use super::vcpu::Vcpu;
-use super::{Domain, devices, events};
+use super::{Domain, console, devices, events};
 use crate::arch::x86_64::guest::{domain, running_domain};
 use crate::arch::x86_64::{Frame, apic, cpu, switch, time};
 use crate::sched::{Policy, VcpuId};
@@ -109,13 +109,17 @@ fn idle() {
     }
 }
 
-/// Arms this CPU's timer for the next deadline of its vCPUs, and for the end of the slice if somebody waits for it.
+/// Arms this CPU's timer for the next deadline of its vCPUs, for the end of the slice if somebody waits for it, and for
+/// the console if CPU 0 is to send.
 pub fn arm_timer() {
     let this = cpu();
     let deadlines = registry::of_this_cpu().map(|(_, entry)| entry.deadline_ns());
     let mut next = deadlines.min().unwrap_or(registry::NEVER);
     if this.ready.borrow().has_rivals() {
         next = next.min(this.slice_end_ns.get());
+    }
+    if this.number.get() == 0 {
+        next = next.min(console::next_ns());
     }
     apic::arm_timer(next);
 }
@@ -129,6 +133,9 @@ pub fn timer_expired() {
             entry.set_deadline_ns(registry::NEVER);
             registry::post(id, MAIL_TIMER);
         }
+    }
+    if this.number.get() == 0 && console::next_ns() <= now {
+        console::send();
     }
     if this.slice_end_ns.get() <= now {
         this.slice_end_ns.set(now + SLICE_NS);

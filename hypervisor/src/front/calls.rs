@@ -24,8 +24,8 @@ use pvops_abi::layout::{
 use pvops_abi::version;
 use system_image::ExitStatus;
 
-/// Most bytes of one console call: what a UART's buffer takes at once, so that the call need not wait for the line.
-const MAX_CONSOLE_BYTES: u64 = 16;
+/// Most bytes of one console call: a line of text.
+const MAX_CONSOLE_BYTES: usize = 128;
 /// Most pages of one populate call.
 const MAX_POPULATE_PAGES: u64 = 64;
 /// Most calls of a batch that may be long by themselves; behind the last one the batch ends short.
@@ -434,19 +434,21 @@ fn set_deadline(domain: &Domain, vcpu: &Vcpu, deadline_ns: u64) -> u64 {
 
 fn write_console(domain: &Domain, address: u64, bytes: u64) -> Result<u64, Error> {
     domain.memory.check(address, bytes, 1)?;
-    let bytes = bytes.min(MAX_CONSOLE_BYTES);
-    for offset in 0..bytes {
-        let byte = domain.memory.load::<u8>(address + offset)?;
-        if domain.has_console {
-            console::put(domain, byte);
-        }
+    let bytes = bytes.min(MAX_CONSOLE_BYTES as u64);
+    if !domain.has_console {
+        return Ok(bytes);
     }
-    Ok(bytes)
+    let mut copy = [0; MAX_CONSOLE_BYTES];
+    let copy = &mut copy[..bytes as usize];
+    for (offset, byte) in (0..).zip(&mut *copy) {
+        *byte = domain.memory.load(address + offset)?;
+    }
+    Ok(console::write(domain.number, copy) as u64)
 }
 
 fn read_console(domain: &Domain, address: u64, room: u64) -> Result<u64, Error> {
     domain.memory.check(address, room, 1)?;
-    let room = room.min(MAX_CONSOLE_BYTES);
+    let room = room.min(MAX_CONSOLE_BYTES as u64);
     for offset in 0..room {
         let Some(byte) = console::take(domain.number) else { return Ok(offset) };
         domain.memory.store(address + offset, byte)?;

@@ -12,9 +12,9 @@ pub trait ConsoleOps: Sync {
     fn read(&self, buffer: &mut [u8]) -> usize;
 }
 
-use super::ops;
+use super::{ops, sched};
 
-/// Writes all of `bytes`, waiting for room.
+/// Writes all of `bytes`; others may run while it waits for room.
 pub fn write_all(mut bytes: &[u8]) {
     let console = ops().console;
     while !bytes.is_empty() {
@@ -22,6 +22,7 @@ pub fn write_all(mut bytes: &[u8]) {
         bytes = &bytes[written..];
         if written == 0 {
             core::hint::spin_loop();
+            sched::yield_now();
         }
     }
 }

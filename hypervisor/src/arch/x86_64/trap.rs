@@ -66,10 +66,8 @@ fn interrupt(number: u8) {
             turn::timer_expired();
         }
         CONSOLE => {
-            while let Some(byte) = console::get() {
-                domain_console::receive(byte);
-            }
             apic::end_of_interrupt();
+            domain_console::serve();
         }
         vector::LINES..=LAST_LINE => {
             devices::interrupt(number - vector::LINES);

@@ -16,8 +16,8 @@ use crate::session::{Ended, Session};
 /// What the demo kernel's shell prints when it waits.
 const PROMPT: &str = "pvops> ";
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
-/// Gives the console to the next domain.
-const NEXT_FOCUS: u8 = 0x14;
+/// Gives the console to the next domain: Ctrl-T twice.
+const NEXT_FOCUS: &[u8] = b"\x14\x14";
 
 /// Name, command line, CPU and priority of a domain.
 type Placed<'a> = (&'a str, &'a str, u32, u8);
@@ -95,12 +95,12 @@ fn crash(context: &Context, limit: Duration) -> Result<(), Failure> {
 fn focus(context: &Context, limit: Duration) -> Result<(), Failure> {
     let mut session = start(context, &[("first", "", 0, 16), ("second", "", 1, 16)], 2, limit)?;
     session.wait_for("[first] pvops> ", ANSWER_LIMIT)?;
-    session.send(&[NEXT_FOCUS]);
-    session.wait_for("[second] has the focus", ANSWER_LIMIT)?;
+    session.send(NEXT_FOCUS);
+    session.wait_for("pvops: 'second' has the focus", ANSWER_LIMIT)?;
     session.send(b"exit 5\r");
     session.wait_for("exit 5", ANSWER_LIMIT)?;
-    session.send(&[NEXT_FOCUS]);
-    session.wait_for("[first] has the focus", ANSWER_LIMIT)?;
+    session.send(NEXT_FOCUS);
+    session.wait_for("pvops: 'first' has the focus", ANSWER_LIMIT)?;
     session.send(b"exit 0\r");
     expect_status(&session.finish()?, 5)
 }

@@ -111,6 +111,7 @@ impl Machine {
         }
         let id = VcpuId { domain: placed.number, vcpu: 0 };
         registry::add(id, placed.name, placed.cpu, placed.priority, root);
+        console::introduce(placed.number, placed.name);
         if placed.has_console {
             console::join(placed.number);
         }

@@ -1,0 +1,325 @@
+//! What a terminal shows of what domains write at the same time.
+
+use super::menu::{Choice, ESCAPE_KEY, Menu, Order};
+use super::output::{OPERATOR, Output};
+use super::source::{OWN_LINE_BYTES, RESERVED_BYTES, RING_BYTES, Source};
+use crate::domain::NAME_BYTES;
+
+fn output(domains: usize) -> Output {
+    let mut output = Output::new();
+    for number in 0..domains {
+        let mut name = [0; NAME_BYTES];
+        name[0] = b'a' + number as u8;
+        output.add_domain(number, name);
+    }
+    output
+}
+
+/// What goes out now, by FIFOs of 16 bytes.
+fn shown(output: &mut Output, focus: usize) -> String {
+    let mut text = Vec::new();
+    let mut room = [0; 16];
+    loop {
+        let count = output.fill(focus, &mut room);
+        text.extend_from_slice(&room[..count]);
+        if count < room.len() {
+            return String::from_utf8_lossy(&text).into_owned();
+        }
+    }
+}
+
+fn write(output: &mut Output, domain: usize, text: &str) {
+    assert_eq!(output.source(domain).accept(text.as_bytes()), text.len(), "room for {text:?}");
+}
+
+#[test]
+fn one_domain_has_no_tags_and_every_byte_goes_out_as_it_is() {
+    let mut output = output(1);
+    let bytes: Vec<u8> = (0..=255).collect();
+    assert_eq!(output.source(0).accept(&bytes), 256);
+    let mut room = [0; 300];
+    assert_eq!(output.fill(0, &mut room), 256);
+    assert_eq!(room[..256], bytes);
+    write(&mut output, 0, "prompt> ");
+    assert_eq!(shown(&mut output, 0), "prompt> ");
+}
+
+#[test]
+fn several_domains_have_tags() {
+    let mut output = output(2);
+    write(&mut output, 0, "one\r\n\r\n");
+    write(&mut output, 1, "two\r\nthree\n");
+    assert_eq!(shown(&mut output, 0), "[b] two\r\n[a] one\r\n[b] three\r\n[a] \r\n");
+}
+
+#[test]
+fn an_unfinished_line_goes_out_at_once_only_with_the_focus() {
+    let mut output = output(2);
+    write(&mut output, 0, "shell> ");
+    write(&mut output, 1, "half a li");
+    assert_eq!(shown(&mut output, 0), "[a] shell> ");
+    write(&mut output, 0, "l");
+    assert_eq!(shown(&mut output, 0), "l", "the line goes on without a tag");
+    write(&mut output, 1, "ne\r\n");
+    assert_eq!(shown(&mut output, 0), "\r\n[b] half a line\r\n", "on a line of its own");
+    write(&mut output, 0, "s\r\n");
+    assert_eq!(shown(&mut output, 0), "[a] s\r\n");
+}
+
+#[test]
+fn the_focus_changes_in_the_middle_of_lines() {
+    let mut output = output(2);
+    write(&mut output, 0, "shell> ");
+    write(&mut output, 1, "other> ");
+    assert_eq!(shown(&mut output, 0), "[a] shell> ");
+    assert!(output.source(OPERATOR).accept_line(b"focus"));
+    assert_eq!(shown(&mut output, 1), "\r\nfocus\r\n[b] other> ");
+    write(&mut output, 0, "rest");
+    assert_eq!(shown(&mut output, 1), "", "without the focus it waits");
+    write(&mut output, 0, "\r\n");
+    assert_eq!(shown(&mut output, 1), "\r\n[a] rest\r\n");
+}
+
+/// A guest that always has a line to write and goes on where there was no room before.
+#[derive(Default)]
+struct Flood {
+    lines: usize,
+    waiting: Vec<u8>,
+}
+
+impl Flood {
+    fn fill(&mut self, output: &mut Output, domain: usize) {
+        loop {
+            if self.waiting.is_empty() {
+                self.waiting = format!("flood {:06}\r\n", self.lines).into_bytes();
+                self.lines += 1;
+            }
+            let accepted = output.source(domain).accept(&self.waiting);
+            self.waiting.drain(..accepted);
+            if !self.waiting.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flood_lets_a_quiet_domain_through_after_one_line() {
+    for focus in 0..2 {
+        let mut output = output(2);
+        let mut flood = Flood::default();
+        let mut text = Vec::new();
+        for step in 0..10_000 {
+            flood.fill(&mut output, 0);
+            if step % 100 == 50 {
+                // What is staged already goes first, and it is the flood's turn at most once more.
+                text.extend_from_slice(b"<");
+                write(&mut output, 1, &format!("quiet {step}\r\n"));
+            }
+            let mut room = [0; 16];
+            assert_eq!(output.fill(focus, &mut room), 16);
+            text.extend_from_slice(&room);
+        }
+        let text = String::from_utf8(text).unwrap();
+        for wait in text.split('<').skip(1) {
+            let before = wait.split("[b] quiet ").next().unwrap();
+            assert!(before.matches('\n').count() <= 2, "{before:?} went before the quiet line");
+        }
+        let whole = text.replace('<', "");
+        let lines: Vec<&str> = whole.split_inclusive("\r\n").filter(|line| line.ends_with('\n')).collect();
+        let flooded = lines.iter().filter(|line| line.starts_with("[a] "));
+        for (number, line) in flooded.enumerate() {
+            assert_eq!(*line, format!("[a] flood {number:06}\r\n"));
+        }
+        let quiet: Vec<&&str> = lines.iter().filter(|line| !line.starts_with("[a] ")).collect();
+        assert_eq!(quiet.len(), 100);
+        for (number, line) in quiet.iter().enumerate() {
+            assert_eq!(**line, format!("[b] quiet {}\r\n", number * 100 + 50));
+        }
+    }
+}
+
+#[test]
+fn floods_take_turns_by_lines() {
+    let mut output = output(3);
+    for domain in 0..3 {
+        for line in 0..20 {
+            write(&mut output, domain, &format!("line {line}\r\n"));
+        }
+    }
+    let text = shown(&mut output, 0);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 60);
+    for (at, line) in lines.iter().enumerate() {
+        let domain = ["b", "c", "a"][at % 3];
+        assert_eq!(*line, format!("[{domain}] line {}", at / 3));
+    }
+}
+
+#[test]
+fn an_unfinished_line_beside_a_flood_is_shown_after_some_lines() {
+    let mut output = output(2);
+    for line in 0..9 {
+        write(&mut output, 1, &format!("{line}\n"));
+    }
+    write(&mut output, 0, "shell> ");
+    let text = shown(&mut output, 0);
+    assert!(text.starts_with("[b] 0\r\n[b] 1\r\n[b] 2\r\n[a] shell> \r\n[b] 3\r\n"), "{text:?}");
+}
+
+#[test]
+fn a_line_that_is_finished_soon_is_not_cut() {
+    let mut output = output(2);
+    for line in 0..9 {
+        write(&mut output, 1, &format!("{line}\n"));
+    }
+    write(&mut output, 0, "in two ");
+    let mut room = [0; 16];
+    assert_eq!(output.fill(0, &mut room), 16);
+    write(&mut output, 0, "parts\n");
+    assert!(shown(&mut output, 0).contains("[a] in two parts\r\n"));
+}
+
+#[test]
+fn a_long_line_is_whole_if_its_end_is_known() {
+    let mut output = output(2);
+    let long = "x".repeat(500);
+    write(&mut output, 0, &format!("{long}\n"));
+    write(&mut output, 1, "short\nshort\n");
+    let text = shown(&mut output, 1);
+    assert!(text.contains(&format!("[a] {long}\r\n")), "{text}");
+}
+
+#[test]
+fn a_line_without_end_does_not_stop_others() {
+    let mut output = output(2);
+    write(&mut output, 0, &"x".repeat(500));
+    write(&mut output, 1, "short\n");
+    let text = shown(&mut output, 1);
+    assert!(text.contains("[b] short\r\n"), "{text}");
+    assert_eq!(text.matches('x').count(), 480, "pieces of 120 bytes go out, the rest waits");
+    assert_eq!(text.matches("[a] ").count(), text.matches("short").count(), "only another line cuts it");
+}
+
+#[test]
+fn cursor_movements_are_for_the_focus() {
+    let mut output = output(2);
+    write(&mut output, 0, "a\rb\x1b[2J\x08\t\x7f\u{e4}\r\n");
+    assert_eq!(shown(&mut output, 1), "[a] ab?[2J?\t?\u{e4}\r\n");
+    write(&mut output, 1, "a\rb\x1b[2J\x08\r\n");
+    assert_eq!(shown(&mut output, 1), "[b] a\rb\x1b[2J\x08\r\n");
+}
+
+#[test]
+fn a_full_ring_takes_what_fits_and_loses_nothing() {
+    let mut output = output(1);
+    let text: Vec<u8> = (0..10_000u32).map(|number| b'a' + (number % 26) as u8).collect();
+    let mut written = 0;
+    let mut read = Vec::new();
+    let mut room = [0; 37];
+    // The ring wraps round many times, at all places.
+    while read.len() < text.len() {
+        written += output.source(0).accept(&text[written..(written + 101).min(text.len())]);
+        assert!(output.source(0).len() <= RING_BYTES - RESERVED_BYTES);
+        let count = output.fill(0, &mut room);
+        read.extend_from_slice(&room[..count]);
+    }
+    assert_eq!(read, text);
+    while output.source(0).accept(b"x") == 1 {}
+    assert_eq!(output.source(0).accept(b"more"), 0);
+}
+
+#[test]
+fn a_line_about_a_domain_finds_room_beside_its_flood_and_follows_its_words() {
+    let mut output = output(2);
+    write(&mut output, 0, "last words");
+    while output.source(0).accept(b"!") == 1 {}
+    assert!(output.source(0).accept_line(&[b'-'; 500]), "too long a line is cut");
+    assert!(!output.source(0).accept_line(&[b'-'; 100]), "there is no room for a second one");
+    let text = shown(&mut output, 1);
+    let line = "-".repeat(OWN_LINE_BYTES);
+    assert!(text.starts_with("[a] last words!!!"), "{text}");
+    assert!(text.ends_with(&format!("!\r\n{line}\r\n")), "{text}");
+    assert!(output.source(0).accept_line(b"two\nlines\xff"));
+    assert_eq!(shown(&mut output, 1), "two?lines?\r\n");
+}
+
+#[test]
+fn what_looks_like_a_line_of_the_hypervisor_is_none() {
+    let mut output = output(2);
+    assert_eq!(output.source(0).accept(b"\xff\x00forged\n"), 9);
+    let mut room = [0; 64];
+    let count = output.fill(1, &mut room);
+    assert_eq!(&room[..count], b"[a] ??forged\r\n");
+}
+
+#[test]
+fn a_doubled_mark_fits_whole_or_not_at_all() {
+    let mut source = Source::new();
+    for _ in 0..RING_BYTES - RESERVED_BYTES - 1 {
+        assert_eq!(source.accept(b"x"), 1);
+    }
+    assert_eq!(source.accept(b"\xff"), 0);
+    assert_eq!(source.accept(b"y\xff"), 1);
+    assert_eq!(source.accept(b"z"), 0);
+}
+
+#[test]
+fn the_operator_goes_before_a_flood_but_into_no_line() {
+    let mut output = output(2);
+    for _ in 0..20 {
+        write(&mut output, 1, "0123456789\n");
+    }
+    let mut room = [0; 5];
+    output.fill(0, &mut room);
+    assert!(output.source(OPERATOR).accept_line(b"menu"));
+    assert!(shown(&mut output, 0).starts_with("123456789\r\nmenu\r\n[b] "));
+}
+
+#[test]
+fn at_the_end_everything_goes_out() {
+    let mut output = output(3);
+    write(&mut output, 0, "a");
+    write(&mut output, 1, "b");
+    write(&mut output, 2, "c\nd");
+    output.end();
+    assert_eq!(shown(&mut output, 0), "[b] b\r\n[c] c\r\n[a] a\r\n[c] d");
+}
+
+#[test]
+fn text_past_the_rings_is_ended_first() {
+    let mut output = output(2);
+    write(&mut output, 0, "hello\n");
+    let mut room = [0; 6];
+    output.fill(0, &mut room);
+    assert_eq!(output.take_staged(), b"llo\r\n");
+    output.bypassed(b'x');
+    assert!(output.is_in_line());
+    write(&mut output, 0, "again\n");
+    assert_eq!(shown(&mut output, 0), "\r\n[a] again\r\n");
+}
+
+#[test]
+fn the_menu_opens_and_closes() {
+    let mut menu = Menu::new();
+    let mut keys = |keys: &[u8]| keys.iter().map(|key| menu.key(*key)).collect::<Vec<_>>();
+    assert_eq!(keys(b"l\x1b"), [Choice::Input(b'l'), Choice::Input(0x1b)]);
+    for (key, choice) in [
+        (ESCAPE_KEY, Choice::Next),
+        (b'1', Choice::Focus(0)),
+        (b'8', Choice::Focus(7)),
+        (b'9', Choice::Unknown),
+        (b'0', Choice::Unknown),
+        (b'p', Choice::Order(Order::Pause)),
+        (b'c', Choice::Order(Order::Continue)),
+        (b'r', Choice::Order(Order::Restart)),
+        (b'd', Choice::Order(Order::Dump)),
+        (b'l', Choice::List),
+        (b't', Choice::Input(ESCAPE_KEY)),
+        (0x1b, Choice::Back),
+        (b'\r', Choice::Unknown),
+        (0xff, Choice::Unknown),
+    ] {
+        assert_eq!(keys(&[ESCAPE_KEY, key, b'x']), [Choice::Open, choice, Choice::Input(b'x')]);
+    }
+}

@@ -4,7 +4,7 @@ use crate::events;
 use crate::sync::{IrqLock, Mutex, WaitQueue};
 use alloc::collections::VecDeque;
 use core::fmt::{self, Write};
-use pvops_abi::ops::console::{self, Writer};
+use pvops_abi::ops::console;
 use pvops_abi::ops::event::{EventSource, Port};
 use pvops_abi::ops::irq;
 
@@ -30,16 +30,68 @@ pub(crate) fn start() {
     take_input();
 }
 
-/// Prints, in one piece. Exercises `console::write`.
+/// Prints, in one piece.
 pub(crate) fn print(text: fmt::Arguments<'_>) {
     let _lock = OUTPUT.lock();
     // The console takes everything, sooner or later.
-    _ = Writer.write_fmt(text);
+    _ = Lines::default().write_fmt(text);
 }
 
 /// Prints even if the crash happened while somebody was printing, who does not go on meanwhile.
 pub(crate) fn print_in_crash(text: fmt::Arguments<'_>) {
-    _ = irq::without(|| Writer.write_fmt(text));
+    _ = irq::without(|| Lines::default().write_fmt(text));
+}
+
+/// Bytes that go out at once: a line as most are, with its end.
+const LINE_BYTES: usize = 120;
+
+/// Gathers what is printed in parts and writes it by lines, so that a console which others use as well shows them whole.
+struct Lines {
+    bytes: [u8; LINE_BYTES],
+    length: usize,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self { bytes: [0; LINE_BYTES], length: 0 }
+    }
+}
+
+impl Lines {
+    fn push(&mut self, byte: u8) {
+        if self.length == LINE_BYTES {
+            self.flush();
+        }
+        self.bytes[self.length] = byte;
+        self.length += 1;
+    }
+
+    /// Exercises `console::write_all`.
+    fn flush(&mut self) {
+        console::write_all(&self.bytes[..self.length]);
+        self.length = 0;
+    }
+}
+
+impl Write for Lines {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            if byte == b'\n' {
+                self.push(b'\r');
+            }
+            self.push(byte);
+            if byte == b'\n' {
+                self.flush();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.flush();
+    }
 }
 
 /// Writes bytes as they are.

@@ -3,7 +3,8 @@
 //!
 //! It asks for no address and executes no privileged instruction. What it is told is in [`BootContext`]; what it
 //! wants done it says to `pvops_abi::ops`. Reading order: this file, `memory`, `threads`, `trap`, `system_call`,
-//! `process`; then what it is all for: `shell`, `demo`, `load`, `realtime`, `doorbell`, `fragile`.
+//! `process`; then what it is all for: `shell`, `demo`, `load`, `lines`, `realtime`, `doorbell`, `fragile`, `serial`,
+//! `edu`.
 #![no_std]
 #![no_main]
 #![deny(unsafe_code)]
@@ -19,6 +20,7 @@ mod doorbell;
 mod edu;
 mod events;
 mod fragile;
+mod lines;
 mod load;
 mod memory;
 mod options;
@@ -76,6 +78,7 @@ fn first_thread(boot: &'static BootContext) {
         None | Some("shell") => return shell::run(),
         Some("demo") => Ok(demo::run()),
         Some("load") => load::run(&command_line),
+        Some("lines") => lines::run(&command_line),
         Some("rt") => realtime::run(&command_line),
         Some("doorbell") => doorbell::run(&command_line),
         Some("fragile") => fragile::run(&command_line),
@@ -84,7 +87,7 @@ fn first_thread(boot: &'static BootContext) {
         Some(other) => Err(Refused {
             option: "run",
             value: other.into(),
-            wanted: "shell, demo, load, rt, doorbell, fragile, serial or edu".into(),
+            wanted: "shell, demo, load, lines, rt, doorbell, fragile, serial or edu".into(),
         }),
     };
     finish(status.unwrap_or_else(|refused| {

@@ -6,7 +6,7 @@ use crate::console::println;
 use crate::memory::{frames, kernel_space};
 use crate::process;
 use crate::threads::{self, State};
-use crate::{cpu, demo};
+use crate::{cpu, demo, lines};
 use alloc::format;
 use alloc::string::String;
 use demo_programs::Program;
@@ -39,6 +39,7 @@ const COMMANDS: &[Command] = &[
         what: "two programs that compute in the background",
         run: spin,
     },
+    Command { name: "flood", arguments: "[lines]", what: "lines as fast as they can be written", run: flood },
     Command { name: "demo", arguments: "", what: "the workload of run=demo", run: run_demo },
     Command { name: "crash", arguments: "<kind>", what: "break the kernel; kinds: help crash", run: crash },
     Command { name: "exit", arguments: "[status]", what: "power off", run: exit },
@@ -201,6 +202,13 @@ fn spin(arguments: &[&str]) {
             Ok(process) => println!("process {} computes for {milliseconds} ms; see ps", process.id),
             Err(_) => println!("spin: memory has run out"),
         }
+    }
+}
+
+fn flood(arguments: &[&str]) {
+    match arguments.first().map_or(Some(1000), |text| text.parse().ok()) {
+        Some(lines) => lines::flood(lines),
+        None => println!("usage: flood [lines]"),
     }
 }
 

@@ -9,6 +9,7 @@ mod boots;
 mod cargo_checks;
 mod case;
 mod configs;
+mod console;
 mod debugger;
 mod devices;
 mod domains;
@@ -86,6 +87,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(doorbells::cases());
     cases.extend(lifecycle::cases());
     cases.extend(devices::cases());
+    cases.extend(console::cases());
     cases.extend(realtime::cases());
     cases.extend(bad_guests::cases());
     cases.extend(bad_systems::cases());

@@ -20,7 +20,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 const NEXT_FOCUS: &[u8] = b"\x14\x14";
 
 /// Name, command line, CPU and priority of a domain.
-type Placed<'a> = (&'a str, &'a str, u32, u8);
+pub(super) type Placed<'a> = (&'a str, &'a str, u32, u8);
 
 /// All of them.
 pub fn cases() -> Vec<Case> {
@@ -39,7 +39,8 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-fn contents(context: &Context, domains: &[Placed<'_>]) -> Result<Contents, Failure> {
+/// A system of demo kernels.
+pub(super) fn contents(context: &Context, domains: &[Placed<'_>]) -> Result<Contents, Failure> {
     let kernels = context.kernels()?;
     let mut manifest = Manifest::for_guest(kernels.demo.clone(), "");
     let one = |(name, cmdline, cpu, priority): Placed<'_>| {
@@ -54,7 +55,13 @@ fn contents(context: &Context, domains: &[Placed<'_>]) -> Result<Contents, Failu
     Ok(Contents::hypervisor(kernels.hypervisor.clone(), manifest.compile(Some(DEBUG_EXIT_PORT))?))
 }
 
-fn start(context: &Context, domains: &[Placed<'_>], cpus: u32, limit: Duration) -> Result<Session, Failure> {
+/// Boots one.
+pub(super) fn start(
+    context: &Context,
+    domains: &[Placed<'_>],
+    cpus: u32,
+    limit: Duration,
+) -> Result<Session, Failure> {
     context.start(&contents(context, domains)?, &Machine { cpus, ..Machine::default() }, limit)
 }
 

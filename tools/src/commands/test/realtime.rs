@@ -126,6 +126,6 @@ fn refused_options(context: &Context, limit: Duration) -> Result<(), Failure> {
     refused("run=rt period_us=now", "period_us=now: it must be a number from ")?;
     refused(
         "run=everything",
-        "run=everything: it must be shell, demo, load, rt, doorbell, fragile, serial or edu",
+        "run=everything: it must be shell, demo, load, lines, rt, doorbell, fragile, serial or edu",
     )
 }

@@ -40,8 +40,8 @@ pub fn enable_receive_interrupt() {
     with(|uart| uart.enable_interrupts(IER::DATA_READY));
 }
 
-/// Most polls of the transmitter for one byte; at 115200 baud a byte takes 87 µs, a poll about one.
-const MOST_POLLS: u32 = 1_000;
+/// Most polls of the transmitter for one byte. A full FIFO takes 1.4 ms at 115200 baud, a poll 1 µs on most machines.
+const MOST_POLLS: u32 = 100_000;
 /// Most attempts to get the UART. Others hold it for the bytes of a FIFO; a fault while holding it must not hang here.
 const MOST_ATTEMPTS: u32 = 100_000;
 
@@ -144,7 +144,7 @@ impl Polled<'_> {
 
     /// Waits, a bounded time, until the last byte is on the line.
     pub fn wait_until_sent(&mut self) {
-        for _ in 0..FIFO_BYTES as u32 * MOST_POLLS {
+        for _ in 0..MOST_POLLS {
             if self.0.lsr().contains(LSR::TRANSMITTER_EMPTY) {
                 return;
             }

@@ -21,7 +21,7 @@ mod tests;
 use super::registry::{MAX_DOMAINS, NEVER};
 use super::text::Text;
 use super::{NAME_BYTES, turn};
-use crate::arch::x86_64::console::{self as device, Interrupt, Offer};
+use crate::arch::x86_64::console::{self as device, Interrupt, Offer, Polled};
 use crate::arch::x86_64::time;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 pub use operator::take;
@@ -190,18 +190,26 @@ pub fn print(text: &str) {
 pub fn print_bytes(text: &[u8]) {
     device::polled(|line| {
         if let Some(mut output) = lock(LONG) {
-            output.take_staged().iter().all(|byte| line.put(*byte));
+            put_all(line, output.take_staged());
             if let Some(last) = text.last() {
                 output.bypassed(*last);
             }
         }
-        for byte in text {
-            if *byte == b'\n' {
-                line.put(b'\r');
+        for part in text.split_inclusive(|byte| *byte == b'\n') {
+            let (body, end): (_, &[u8]) = match part.strip_suffix(b"\n") {
+                Some(body) => (body, b"\r\n"),
+                None => (part, b""),
+            };
+            if !(put_all(line, body) && put_all(line, end)) {
+                return;
             }
-            line.put(*byte);
         }
     });
+}
+
+/// Gives up at the first byte that does not go out in time.
+fn put_all(line: &mut Polled<'_>, text: &[u8]) -> bool {
+    text.iter().all(|byte| line.put(*byte))
 }
 
 /// Prints a number in decimal.

@@ -2,8 +2,9 @@
 //!
 //! Output: what a domain writes goes into its ring, as far as there is room ([`write`]), and from the rings into the
 //! UART whenever its transmitter is empty ([`pump`]): by who just wrote, or by its interrupt, which CPU 0 takes. So
-//! nobody waits for the line, and a CPU is in here for the 16 bytes of a FIFO, or three at most. An emulator's UART is empty
-//! again at once; CPU 0 then sends no more than every [`PAUSE_NS`], lest a flood on another CPU take all its time.
+//! nobody waits for the line, and a CPU is in here for the 16 bytes of a FIFO, or of three at most. An emulator's UART is
+//! empty again at once; CPU 0 then sends no more than every [`PAUSE_NS`], lest a flood on another CPU take all its
+//! time.
 //!
 //! [`output`] decides which byte is next. Input goes to the domain with the focus or, behind Ctrl-T, to the
 //! [`operator`]'s menu.

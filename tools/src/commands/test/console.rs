@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::case::{Case, Context, ensure, expect_status};
+use super::case::{BOOT_LIMIT, Case, Context, ensure, expect_status};
 use super::domains::{Placed, contents, start};
 use crate::failure::{Failure, Kind};
 use crate::machine::Machine;
@@ -16,8 +16,8 @@ const LOOK_LIMIT: Duration = Duration::from_secs(2);
 const LOOKS: u32 = 20;
 
 /// Lines of the domain that floods, and of its neighbour, which has other things to do between them.
-const FLOOD: u32 = 4000;
-const QUIET: u32 = 50;
+const FLOOD: u32 = 2000;
+const QUIET: u32 = 25;
 /// Lines of the flood between two of the neighbour, on one CPU: about what it writes in its slice of 5 ms, during which
 /// the neighbour's pause ends.
 const MOST_BETWEEN: usize = 100;
@@ -34,6 +34,8 @@ pub fn cases() -> Vec<Case> {
             },
         ));
     }
+    // Two boots each, one pair of them instruction by instruction.
+    cases.iter_mut().for_each(|case| case.limit = 2 * BOOT_LIMIT);
     cases.push(Case::boot("console: a shell answers beside a flood", answers));
     cases.push(Case::boot("console: the operator's menu", menu));
     cases.push(Case::boot("console: the menu with one domain", one_domain));

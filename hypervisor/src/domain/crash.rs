@@ -16,6 +16,8 @@ const REGISTERS_PER_LINE: usize = 3;
 /// Why a domain is dumped.
 #[derive(Clone, Copy, Debug)]
 pub struct Cause {
+    /// Which of the two it was: "crashed: " or "dump: ".
+    pub heading: &'static str,
     /// In words.
     pub text: &'static str,
     /// The address that was accessed, 0 if that says nothing.
@@ -52,7 +54,8 @@ pub fn dump_line(domain: &Domain, vcpu: &Vcpu, frame: &Frame, number: usize) -> 
 
 fn cause(domain: &Domain) -> Text {
     let mut text = heading(&domain.name);
-    text.text("crashed: ").text(domain.crash.get().text);
+    let Cause { heading, text: words, .. } = domain.crash.get();
+    text.text(heading).text(words);
     text
 }
 

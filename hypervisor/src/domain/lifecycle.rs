@@ -109,7 +109,7 @@ pub fn dump(domain: u16) {
 /// The guest faulted beyond repair, or says so: its dump, then what its policy says. No lock may be held. The frame at
 /// the top of this CPU's stack keeps the guest's registers.
 pub fn crash(domain: &Domain, cause: &'static str, address: u64) -> ! {
-    domain.crash.set(crash::Cause { text: cause, address });
+    domain.crash.set(crash::Cause { heading: "crashed: ", text: cause, address });
     domain.chore.set(Chore::Dump { line: 0, then: After::Crashed });
     start::serve_on_fresh_stack()
 }
@@ -125,7 +125,7 @@ pub fn collect(domain: &Domain, mail: u64) {
     if mail & MAIL_RESTART != 0 {
         domain.chore.set(Chore::ForgetTranslations);
     } else if mail & MAIL_DUMP != 0 && domain.chore.get() == Chore::None {
-        domain.crash.set(crash::Cause { text: "nothing, asked for at the console", address: 0 });
+        domain.crash.set(crash::Cause { heading: "dump: ", text: "asked for at the console", address: 0 });
         domain.chore.set(Chore::Dump { line: 0, then: After::GoOn });
     }
 }
@@ -183,9 +183,11 @@ fn clean(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, first: u64) {
         // In memory, by the bound above.
         let _ = domain.pristine.restore_page(&domain.memory, page);
     }
-    let next = first + PAGES_PER_STEP * PAGE;
-    if next < end {
-        domain.chore.set(Chore::CleanMemory { page: next });
+    let next = (first + PAGES_PER_STEP * PAGE).min(end);
+    domain.chore.set(Chore::CleanMemory { page: next });
+    // Without room for the line, the last step comes again.
+    let mut line = crash::heading(&domain.name);
+    if next < end || !console::try_line(domain.number, line.text("starts anew").as_bytes()) {
         return;
     }
     domain.forget_registrations();

@@ -38,6 +38,10 @@ pub fn cases() -> Vec<Case> {
     cases.iter_mut().for_each(|case| case.limit = 2 * BOOT_LIMIT);
     cases.push(Case::boot("console: a shell answers beside a flood", answers));
     cases.push(Case::boot("console: the operator's menu", menu));
+    cases.push(Case::boot("console: the menu pauses, dumps and starts anew", |context, limit| {
+        orders(context, 1, limit)?;
+        orders(context, 2, limit)
+    }));
     cases.push(Case::boot("console: the menu with one domain", one_domain));
     cases
 }
@@ -127,6 +131,37 @@ fn menu(context: &Context, limit: Duration) -> Result<(), Failure> {
     choose(&mut session, 0x14, "pvops: 'first' has the focus")?;
     session.send(b"exit 6\r");
     expect_status(&session.finish()?, 6)
+}
+
+/// The second domain is paused, dumped, goes on, and is started anew: while it runs, and after it has ended.
+fn orders(context: &Context, cpus: u32, limit: Duration) -> Result<(), Failure> {
+    let mut session = start(context, &[("first", "", 0, 16), ("second", "", cpus - 1, 16)], cpus, limit)?;
+    session.wait_for("[first] pvops> ", ANSWER_LIMIT)?;
+    choose(&mut session, b'2', "pvops: 'second' has the focus")?;
+    session.wait_for("[second] pvops> ", ANSWER_LIMIT)?;
+    choose(&mut session, b'p', "pvops: 'second': pause")?;
+    until_listed(&mut session, "pvops: 2 'second' paused, has the focus")?;
+    // It waits for the domain, as everything that happens meanwhile does.
+    session.send(b"uptime\r");
+    choose(&mut session, b'd', "pvops: domain 'second' dump: asked for at the console")?;
+    session.wait_for("  last call ", ANSWER_LIMIT)?;
+    choose(&mut session, b'c', "pvops: 'second': continue")?;
+    session.wait_for("[second]   up ", ANSWER_LIMIT)?;
+    choose(&mut session, b'r', "pvops: 'second': restart")?;
+    session.wait_for("pvops: domain 'second' starts anew", ANSWER_LIMIT)?;
+    session.wait_for("[second] demo kernel", ANSWER_LIMIT)?;
+    session.wait_for("[second] pvops> ", ANSWER_LIMIT)?;
+    session.send(b"exit 0\r");
+    until_listed(&mut session, "pvops: 2 'second' stopped, has the focus")?;
+    choose(&mut session, b'r', "pvops: 'second': restart")?;
+    session.wait_for("[second] demo kernel", ANSWER_LIMIT)?;
+    session.wait_for("[second] pvops> ", ANSWER_LIMIT)?;
+    session.send(b"exit 0\r");
+    until_listed(&mut session, "pvops: 2 'second' stopped, has the focus")?;
+    choose(&mut session, b'1', "pvops: 'first' has the focus")?;
+    session.send(b"exit 9\r");
+    let ended = session.finish()?;
+    expect_status(&ended, 9)
 }
 
 /// Looks at the list until it shows `line`.

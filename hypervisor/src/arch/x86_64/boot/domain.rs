@@ -191,7 +191,7 @@ impl Place {
             crash_policy: placed.crash_policy,
             restarts: Cell::default(),
             chore: Cell::default(),
-            crash: Cell::new(Cause { text: "", address: 0 }),
+            crash: Cell::new(Cause { heading: "", text: "", address: 0 }),
             memory,
             pristine,
             mmu: Mutex::new(Shadow::new(tables, pool)),

@@ -5,7 +5,8 @@
 //! tests of the operations show what hardware does. Reading order: this file, [`harness`], then any file in
 //! [`tests`]. The line format is in `conformance/README.md`.
 //!
-//! Command line: `only=PREFIX` runs the tests whose names begin so, `skip=NAME,NAME` leaves some out.
+//! Command line: `only=PREFIX` runs the tests whose names begin so, `skip=NAME,NAME` leaves some out, `after=NAME`
+//! goes on behind a test, `list=1` runs none.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]

@@ -1,4 +1,5 @@
-//! The requirements of the specification, from its chapters: what follows a bold id, up to the end of the paragraph.
+//! The requirements of the specification, from its chapters: what follows a bold id, up to the end of the paragraph or of
+//! the list that it introduces.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -84,8 +85,16 @@ pub fn untestable(folder: &Path) -> Result<BTreeMap<String, String>, Failure> {
 impl Chapter {
     fn parse(file: &str, text: &str) -> Self {
         let title = text.lines().find_map(|line| line.strip_prefix("# ")).unwrap_or(file);
-        let paragraphs = text.split("\n\n");
-        let requirements = paragraphs.flat_map(requirements_of).collect();
+        let mut requirements: Vec<Requirement> = Vec::new();
+        for paragraph in text.split("\n\n") {
+            match requirements.last_mut() {
+                Some(last) if last.text.ends_with(':') && is_list(paragraph) => {
+                    last.text.push_str("\n\n");
+                    last.text.push_str(paragraph.trim());
+                }
+                _ => requirements.extend(requirements_of(paragraph)),
+            }
+        }
         Self { file: file.to_owned(), title: title.to_owned(), requirements }
     }
 }
@@ -135,6 +144,11 @@ fn requirements_of(paragraph: &str) -> Vec<Requirement> {
     requirements
 }
 
+/// Whether a paragraph is a list or table, which belongs to the sentence before it.
+fn is_list(paragraph: &str) -> bool {
+    ["* ", "- ", "1. ", "| "].iter().any(|mark| paragraph.trim_start().starts_with(mark))
+}
+
 fn linked_files(summary: &str) -> Vec<&str> {
     let file_of = |part: &'_ str| part.split_once(')').map(|(file, _)| file.len());
     summary
@@ -152,13 +166,14 @@ mod tests {
     #[test]
     fn a_requirement_is_what_follows_a_bold_id() {
         let text = "# EVT: events\n\n**EVT-001** A hypervisor MUST\ndo **all** of `this`.\n\nSee EVT-009.\n\n\
-                    **Note** nothing. **EVT-002** It MAY rest. **EVT-003** It MUST end.\n";
+                    **Note** nothing. **EVT-002** It MAY rest. **EVT-003** It MUST:\n\n1. stop;\n2. end.\n\nMore.\n";
         let chapter = Chapter::parse("evt.md", text);
         assert_eq!(chapter.title, "EVT: events");
         let ids: Vec<&str> = chapter.requirements.iter().map(|requirement| requirement.id.as_str()).collect();
         assert_eq!(ids, ["EVT-001", "EVT-002", "EVT-003"]);
         assert_eq!(chapter.requirements[0].text, "A hypervisor MUST\ndo **all** of `this`.");
         assert_eq!(chapter.requirements[1].text, "It MAY rest.");
+        assert_eq!(chapter.requirements[2].text, "It MUST:\n\n1. stop;\n2. end.");
         assert!(chapter.requirements[0].is_must() && !chapter.requirements[1].is_must());
         assert_eq!(chapter.requirements[0].brief(12), "A hypervisor…");
     }

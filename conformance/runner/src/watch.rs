@@ -128,6 +128,8 @@ impl Running {
             }
             if let Some(status) = self.exit_status()? {
                 self.drain();
+                // The last line may have lost its end.
+                self.transcript.close();
                 return Ok(match self.transcript.conclusion {
                     Some(_) => Ended::Concluded(Some(status)),
                     None => self.look(target, around.deadline).unwrap_or(Ended::Exited(status)),

@@ -4,7 +4,7 @@
 //! it. There is no script: folding is HTML's own.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use pulldown_cmark::{Event, Parser, Tag, TagEnd};
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 use super::{Problem, Report, TestResult};
 use crate::spec::{Chapter, Requirement};
@@ -52,7 +52,7 @@ fn heading(report: &Report<'_>, verdict: Verdict) -> Markup {
         (bar(&Verdict::ALL.map(|verdict| (verdict, outcome.count(verdict)))))
         dl.facts {
             (fact("Tests", &outcome.tests.len().to_string()))
-            (fact("Requirements shown", &shown_requirements(report)))
+            (fact("Requirements met", &requirements_met(report)))
             (fact("CPUs", &report.cpus.to_string()))
             (fact("Run", &format!("{}, {:.1} s", report.started, report.seconds)))
             @if outcome.starts > 1 { (fact("Starts", &format!("{}: the suite was resumed", outcome.starts))) }
@@ -92,14 +92,12 @@ const fn mark(verdict: Verdict) -> &'static str {
 }
 
 /// How many requirements have passed, of those that tests of this run cover.
-fn shown_requirements(report: &Report<'_>) -> String {
-    let verdicts = report.specification.requirements().map(|asked| report.covered(&asked.id).verdict);
-    let (mut shown, mut all) = (0, 0);
-    for verdict in verdicts {
-        all += 1;
-        shown += usize::from(verdict == Some(Verdict::Pass));
-    }
-    format!("{shown} of {all}")
+fn requirements_met(report: &Report<'_>) -> String {
+    let verdicts: Vec<Option<Verdict>> =
+        report.specification.requirements().map(|asked| report.covered(&asked.id).verdict).collect();
+    let tested = verdicts.iter().flatten().filter(|&&verdict| verdict != Verdict::Skip).count();
+    let met = verdicts.iter().flatten().filter(|&&verdict| verdict == Verdict::Pass).count();
+    format!("{met} of {tested} tested, {} in all", verdicts.len())
 }
 
 /// Proportions, and a legend that names them.
@@ -127,7 +125,7 @@ fn attention(report: &Report<'_>) -> Markup {
             section {
                 h2 { "What went wrong" }
                 @for problem in problems { (wrong(problem)) }
-                @for test in bad { (failure(test)) }
+                @for test in bad { (failure(report, test)) }
             }
         }
     }
@@ -143,15 +141,26 @@ fn wrong(problem: &Problem) -> Markup {
     }
 }
 
-fn failure(test: &TestResult) -> Markup {
+fn failure(report: &Report<'_>, test: &TestResult) -> Markup {
     html! {
         article class={ "failure " (test.verdict.word()) } id={ "failure-" (test.name) } {
             h3 { (chip(test.verdict)) " " (test.name) }
             @if !test.detail.is_empty() { p { (test.detail) } }
             p.covers {
-                @for id in &test.requirements { a href={ "#" (id) } { (id) } " " }
+                (links(report, test))
             }
-            (log(&test.log))
+            // A single line says nothing that is not said already.
+            @if test.log.len() > 1 { (log(&test.log)) }
+        }
+    }
+}
+
+/// The requirements of a test. One that the specification at hand does not have cannot be linked.
+fn links(report: &Report<'_>, test: &TestResult) -> Markup {
+    html! {
+        @for id in &test.requirements {
+            @if report.specification.has(id) { a href={ "#" (id) } { (id) } } @else { (id) }
+            " "
         }
     }
 }
@@ -225,12 +234,12 @@ fn all_tests(report: &Report<'_>) -> Markup {
     html! {
         section {
             h2 { "Tests" }
-            @for group in tests.chunk_by(|one, other| one.group() == other.group()) { (group_of_tests(group)) }
+            @for group in tests.chunk_by(|one, other| one.group() == other.group()) { (group_of_tests(report, group)) }
         }
     }
 }
 
-fn group_of_tests(tests: &[TestResult]) -> Markup {
+fn group_of_tests(report: &Report<'_>, tests: &[TestResult]) -> Markup {
     let count = |verdict| tests.iter().filter(|test| test.verdict == verdict).count();
     html! {
         details.chapter {
@@ -245,7 +254,7 @@ fn group_of_tests(tests: &[TestResult]) -> Markup {
                     tr {
                         td { (chip(test.verdict)) }
                         td.test { (test.name) }
-                        td.covers { @for id in &test.requirements { a href={ "#" (id) } { (id) } " " } }
+                        td.covers { (links(report, test)) }
                         td.detail { (test.detail) }
                         td.time { (format!("{:.0} ms", test.seconds * 1000.0)) }
                     }
@@ -279,7 +288,7 @@ fn how_to_read() -> Markup {
 /// Markdown of a paragraph as HTML. Links lead to other chapters, which are not here; only their text stays, and HTML
 /// is text.
 fn inline(markdown: &str) -> Markup {
-    let events = Parser::new(markdown).filter_map(|event| match event {
+    let events = Parser::new_ext(markdown, Options::ENABLE_TABLES).filter_map(|event| match event {
         Event::Start(Tag::Link { .. } | Tag::Image { .. }) | Event::End(TagEnd::Link | TagEnd::Image) => None,
         Event::Html(text) | Event::InlineHtml(text) => Some(Event::Text(text)),
         event => Some(event),

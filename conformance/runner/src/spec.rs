@@ -107,7 +107,8 @@ impl Requirement {
 
     /// Its beginning, for a line in a list.
     pub fn brief(&self, most: usize) -> String {
-        let words: Vec<&str> = self.text.split_whitespace().collect();
+        let paragraph = self.text.split("\n\n").next().unwrap_or_default();
+        let words: Vec<&str> = paragraph.split_whitespace().collect();
         let text = words.join(" ");
         match text.char_indices().nth(most) {
             None => text,

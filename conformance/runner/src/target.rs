@@ -326,6 +326,25 @@ mod tests {
         assert_eq!(target.limits.total(), Duration::from_secs(120));
     }
 
+    /// The targets that the documentation shows, and those that are shipped.
+    #[test]
+    fn what_is_shown_is_accepted() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut shown = 0;
+        for file in ["README.md", "conformance/README.md"] {
+            let text = std::fs::read_to_string(root.join(file)).unwrap();
+            for block in text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+                read(block).unwrap();
+                shown += 1;
+            }
+        }
+        assert!(shown >= 3);
+        let shipped = std::fs::read_dir(root.join("conformance/targets")).unwrap();
+        let shipped: Vec<Target> =
+            shipped.map(|entry| Target::read(&entry.unwrap().path()).unwrap()).collect();
+        assert!(shipped.len() >= 6 && shipped.iter().all(|target| target.most_cpus >= 2));
+    }
+
     #[test]
     fn mistakes_are_named() {
         let refusals = [

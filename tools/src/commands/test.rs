@@ -10,6 +10,7 @@ mod cargo_checks;
 mod case;
 mod configs;
 mod console;
+mod conformance;
 mod debugger;
 mod devices;
 mod domains;
@@ -82,6 +83,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(readme::cases());
     cases.extend(specification::cases());
     cases.extend(boots::cases());
+    cases.extend(conformance::cases());
     cases.extend(shell::cases());
     cases.extend(domains::cases());
     cases.extend(doorbells::cases());

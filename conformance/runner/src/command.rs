@@ -108,9 +108,12 @@ pub fn execute(
     };
     let started = chrono::Local::now();
     let clock = Instant::now();
-    let mut display = Display::new(&request.target.name);
-    let outcome = run::run(&request, host, &mut |progress| display.show(progress));
-    display.finish();
+    // Only once there is something to show: before that, the host may have a display of its own.
+    let mut display = None;
+    let outcome = run::run(&request, host, &mut |progress| {
+        display.get_or_insert_with(|| Display::new(&request.target.name)).show(progress);
+    });
+    drop(display);
     let outcome = outcome?;
     let sha256: String = Sha256::digest(&guest).iter().map(|byte| format!("{byte:02x}")).collect();
     let report = Report {

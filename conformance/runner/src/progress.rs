@@ -16,7 +16,7 @@ pub(crate) struct Display {
 }
 
 impl Display {
-    /// Waits for a target to say something.
+    /// Nothing shown yet.
     pub(crate) fn new(target: &str) -> Self {
         let bar = ProgressBar::new(0);
         bar.set_style(
@@ -43,11 +43,6 @@ impl Display {
         self.bar.set_position(records.len() as u64);
         let running = progress.now.open.as_ref().map_or("", |open| open.name.as_str());
         self.bar.set_message(printable_line(running));
-    }
-
-    /// Takes the display away.
-    pub(crate) fn finish(self) {
-        self.bar.finish_and_clear();
     }
 }
 

@@ -1,6 +1,7 @@
 //! `cargo pv conform`: the conformance suite on a target. The runner does the work; here it gets the suite, disk images
 //! and what has to be installed.
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -39,17 +40,31 @@ pub fn execute(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode,
         None => building::kernel(workspace, Kernel::ConformanceSuite)?,
     };
     let paths = Paths { guest, targets: workspace.targets(), specification: workspace.specification() };
-    let verdict = command::execute(&arguments.runner, target, &paths, &Tools { workspace })?;
+    let verdict = command::execute(&arguments.runner, target, &paths, &Tools::new(workspace))?;
     Ok(ExitCode::from(verdict.exit_code()))
 }
 
 /// What the runner asks of the project's tools.
 pub struct Tools<'a> {
-    /// The workspace.
-    pub workspace: &'a Workspace,
+    workspace: &'a Workspace,
+    /// Built for the first start; a resumed run goes on with the same.
+    hypervisor: OnceCell<ElfFile>,
 }
 
-impl Tools<'_> {
+impl<'a> Tools<'a> {
+    /// Nothing built yet.
+    pub fn new(workspace: &'a Workspace) -> Self {
+        Self { workspace, hypervisor: OnceCell::new() }
+    }
+
+    fn hypervisor(&self) -> Result<ElfFile, Failure> {
+        if let Some(elf) = self.hypervisor.get() {
+            return Ok(elf.clone());
+        }
+        let elf = ElfFile::read(&building::kernel(self.workspace, Kernel::Hypervisor)?)?;
+        Ok(self.hypervisor.get_or_init(|| elf).clone())
+    }
+
     fn contents(&self, disk: &Disk, request: &Request, cmdline: &str) -> Result<Contents, Failure> {
         let guest = ElfFile::read(&request.guest)?;
         let (end, port) = match disk.ends_by {
@@ -60,8 +75,7 @@ impl Tools<'_> {
             Boots::Native => Ok(Contents::native(guest, cmdline, end)),
             Boots::Hypervisor => {
                 let system_image = Manifest::for_guest(guest, cmdline).compile(port)?;
-                let elf = building::kernel(self.workspace, Kernel::Hypervisor)?;
-                Ok(Contents::hypervisor(ElfFile::read(&elf)?, system_image))
+                Ok(Contents::hypervisor(self.hypervisor()?, system_image))
             }
         }
     }

@@ -56,7 +56,7 @@ fn of_the_suite(workspace: &Workspace) -> Result<Vec<Citation>, Failure> {
         filter: String::new(),
         lists_only: true,
     };
-    let planned = conformance_runner::list(&request, &Tools { workspace })?;
+    let planned = conformance_runner::list(&request, &Tools::new(workspace))?;
     let cites = |test: &str, ids: &[String]| -> Vec<Citation> {
         ids.iter().map(|id| Citation { id: id.clone(), test: format!("suite {test}") }).collect()
     };

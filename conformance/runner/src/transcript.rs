@@ -144,7 +144,10 @@ impl Transcript {
     pub(crate) fn close(&mut self) {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() && !self.has_ended() {
+            let problems = self.problems.len();
             self.take_line(&line);
+            // Cut off, it may well make no sense.
+            self.problems.truncate(problems);
         }
     }
 
@@ -328,6 +331,13 @@ mod tests {
         }
         let transcript = heard("test: a.b \r\ntest: a.c pass\r\n");
         assert_eq!(verdicts(&transcript)[0].1, Verdict::Error);
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_is_no_problem() {
+        let mut transcript = heard("test: a.b pass\r\ntest: a");
+        transcript.close();
+        assert!(transcript.problems.is_empty() && transcript.open.is_none());
     }
 
     #[test]

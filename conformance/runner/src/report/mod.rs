@@ -107,7 +107,8 @@ impl Outcome {
             0 => None,
             count => Some(format!("{count} {verdict}")),
         });
-        counts.collect::<Vec<_>>().join(", ")
+        let counts: Vec<String> = counts.collect();
+        if counts.is_empty() { "nothing ran".into() } else { counts.join(", ") }
     }
 }
 

@@ -29,7 +29,7 @@ Exit codes:
   103  something that the target needs is not there
   106  the target file was refused
   130  ended by Ctrl-C
-The worst verdict wins, in the order pass, skip, error, fail, timeout, crash.";
+The worst verdict wins, in the order pass, skip, error, fail, crash, timeout.";
 
 /// Options.
 #[derive(Clone, Debug, Args)]

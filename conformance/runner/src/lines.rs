@@ -1,4 +1,4 @@
-//! The lines that the suite prints, as `conformance/README.md` describes them.
+//! The lines that the suite prints, as `spec/conformance.md` describes them.
 
 use crate::verdict::Verdict;
 

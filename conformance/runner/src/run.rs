@@ -191,7 +191,7 @@ impl Run {
             }
             Some(Conclusion::Listed) => false,
             Some(Conclusion::Broken(reason)) => {
-                self.interrupt(&mut transcript, Verdict::Error, &format!("the suite broke: {reason}"), &tail)
+                self.interrupt(&mut transcript, Verdict::Crash, &format!("the suite broke: {reason}"), &tail)
             }
             None => {
                 let (verdict, reason) = explain(&ended);

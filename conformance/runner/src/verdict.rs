@@ -16,15 +16,15 @@ pub enum Verdict {
     Error,
     /// The target broke a promise.
     Fail,
+    /// The target went down, or the suite on it.
+    Crash,
     /// The target was silent for too long, or the time was up.
     Timeout,
-    /// The target went down.
-    Crash,
 }
 
 impl Verdict {
     /// All of them, from good to bad.
-    pub const ALL: [Self; 6] = [Self::Pass, Self::Skip, Self::Error, Self::Fail, Self::Timeout, Self::Crash];
+    pub const ALL: [Self; 6] = [Self::Pass, Self::Skip, Self::Error, Self::Fail, Self::Crash, Self::Timeout];
 
     /// The word in reports.
     pub const fn word(self) -> &'static str {
@@ -89,8 +89,8 @@ mod tests {
     #[test]
     fn the_worst_verdict_wins() {
         assert_eq!(Verdict::of_run([Pass, Fail, Error]), Fail);
-        assert_eq!(Verdict::of_run([Timeout, Fail]), Timeout);
-        assert_eq!(Verdict::of_run([Crash, Timeout, Pass]), Crash);
+        assert_eq!(Verdict::of_run([Crash, Fail]), Crash);
+        assert_eq!(Verdict::of_run([Timeout, Crash, Pass]), Timeout);
     }
 
     #[test]

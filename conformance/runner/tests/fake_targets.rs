@@ -211,7 +211,7 @@ fn silence_from_the_beginning_is_an_error() {
 
 #[test]
 fn what_does_not_fit_is_an_error() {
-    run("broken").expect("error").expect_tests(but_two("error"));
+    run("broken").expect("crash").expect_tests(but_two("crash"));
     run("no-verdict").expect("error").expect_tests(but_two("error"));
     run("wrong-counts").expect("error").expect_problem("passed: 77");
     run("unplanned").expect("error").expect_problem("z.z runs, but was not planned");

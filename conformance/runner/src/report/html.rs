@@ -273,8 +273,11 @@ fn how_to_read() -> Markup {
             "the suite, the machine or the description of the target is at fault; nothing is proved",
         ),
         (Verdict::Fail, "the target broke a promise; the text tells of the first check that failed"),
+        (
+            Verdict::Crash,
+            "the target, or the suite on it, went down during the test; the suite was resumed behind it",
+        ),
         (Verdict::Timeout, "the target was silent for too long during the test"),
-        (Verdict::Crash, "the target went down during the test; the suite was resumed behind it"),
     ];
     html! {
         section.key {

@@ -31,7 +31,7 @@ macro_rules! println {
 }
 pub(crate) use println;
 
-/// The version of the lines that are printed, described in `conformance/README.md`.
+/// The version of the lines that are printed, described in `spec/conformance.md`.
 const FORMAT: u32 = 2;
 
 /// What a test needs.

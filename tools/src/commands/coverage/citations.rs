@@ -1,7 +1,7 @@
 //! How tests outside the suite cite requirements: by a comment above the test's function,
 //!
 //! ```text
-//! // covers: EVT-011, EVT-012
+//! // covers: EVT-009, EVT-011
 //! #[test]
 //! fn …
 //! ```

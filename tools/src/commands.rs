@@ -2,6 +2,8 @@
 
 pub mod book;
 pub mod build;
+pub mod conform;
+pub mod coverage;
 pub mod demo;
 pub mod describe;
 pub mod header;

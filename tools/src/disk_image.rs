@@ -86,7 +86,7 @@ impl Contents {
             .prefix(".making-")
             .tempdir_in(folder)
             .map_err(|error| Failure::file("create a folder in", folder, &error))?;
-        let write = |name: &str, bytes: &[u8]| {
+        let write = |name: &str, bytes: &[u8]| -> Result<PathBuf, Failure> {
             let file = scratch.path().join(name);
             fs::write(&file, bytes).map_err(|error| Failure::file("write", &file, &error))?;
             Ok(file)

@@ -19,8 +19,14 @@ Exit codes:
   101      something could not be built
   102      system.toml was refused
   103      a needed tool is missing and could not be installed
-  104      `demo`, `test`: the runs disagree, or a case failed
+  104      `demo`, `test`, `coverage`: the runs disagree, a case failed, a requirement has no test
   105      the machine ended without saying its status, for example by a triple fault
+  106      `conform`: the target file was refused
+  110      `conform`: the target failed
+  111      `conform`: an error of the suite or of the target file, or silence
+  112      `conform`: no test applied
+  113      `conform`: the target crashed
+  114      `conform`: the target was silent for too long
   124      time limit reached
   130      ended by Ctrl-C or by leaving the console";
 
@@ -41,10 +47,31 @@ pub enum Kind {
     CheckFailed = 104,
     /// The machine ended without a status.
     NoStatus = 105,
+    /// A target file was refused.
+    Target = 106,
     /// A time limit was reached.
     Timeout = 124,
     /// The user ended it.
     Interrupted = 130,
+}
+
+impl Kind {
+    /// The kind that has this exit code; for failures that came by way of the conformance runner.
+    pub fn of_exit_code(code: u8) -> Self {
+        const ALL: [Kind; 10] = [
+            Kind::Usage,
+            Kind::File,
+            Kind::Build,
+            Kind::Manifest,
+            Kind::ToolMissing,
+            Kind::CheckFailed,
+            Kind::NoStatus,
+            Kind::Target,
+            Kind::Timeout,
+            Kind::Interrupted,
+        ];
+        ALL.into_iter().find(|&kind| kind as u8 == code).unwrap_or(Kind::CheckFailed)
+    }
 }
 
 /// A failure: what happened, and if possible what to do.
@@ -66,6 +93,11 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// What happened, and what to do.
+    pub fn parts(&self) -> (&str, Option<&str>) {
+        (&self.message, self.hint.as_deref())
     }
 
     /// `action` (such as "write") on `path` failed.

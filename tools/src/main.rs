@@ -34,7 +34,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{book, build, demo, describe, header, image, run, setup, size, test};
+use commands::{book, build, conform, coverage, demo, describe, header, image, run, setup, size, test};
 use failure::Failure;
 use workspace::Workspace;
 
@@ -60,6 +60,10 @@ enum Command {
     Describe(describe::Arguments),
     /// Boots the same demo kernel in every world and compares the results
     Demo(demo::Arguments),
+    /// Runs the conformance suite on a target
+    Conform(conform::Arguments),
+    /// Compares the specification's requirements with the tests that cover them
+    Coverage(coverage::Arguments),
     /// Runs all tests
     Test(test::Arguments),
     /// Reports the hypervisor's memory footprint
@@ -90,6 +94,8 @@ fn execute(command: &Command, workspace: &Workspace) -> Result<ExitCode, Failure
         Command::Run(arguments) => run::execute(workspace, arguments),
         Command::Describe(arguments) => describe::execute(arguments),
         Command::Demo(arguments) => demo::execute(workspace, arguments),
+        Command::Conform(arguments) => conform::execute(workspace, arguments),
+        Command::Coverage(arguments) => coverage::execute(workspace, arguments),
         Command::Test(arguments) => test::execute(workspace, arguments),
         Command::Size(arguments) => size::execute(workspace, arguments),
         Command::Book => book::execute(workspace),

@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use conformance_runner::text::without_escapes;
 use tempfile::TempDir;
 
 use crate::failure::{Failure, Kind};
@@ -263,37 +264,9 @@ pub fn last_lines(console: &str) -> String {
     format!("; the console ends with\n    | {}", shown.join("\n    | "))
 }
 
-/// Console text without terminal escape sequences (firmware writes many) and carriage returns.
-pub fn without_escapes(console: &str) -> String {
-    let mut text = String::with_capacity(console.len());
-    let mut characters = console.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '\x1b' if characters.peek() == Some(&'[') => {
-                characters.next();
-                // A control sequence ends with a byte from '@' to '~'.
-                for parameter in characters.by_ref() {
-                    if ('@'..='~').contains(&parameter) {
-                        break;
-                    }
-                }
-            }
-            '\r' | '\x1b' => {}
-            _ => text.push(character),
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn escapes_are_removed() {
-        assert_eq!(without_escapes("\x1b[2J\x1b[01;01Ha\r\nb\x1b"), "a\nb");
-        assert_eq!(without_escapes("\x1b[31"), "");
-    }
 
     #[test]
     fn only_the_last_lines_are_shown() {

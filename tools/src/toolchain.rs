@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use conformance_runner::needs::find_program;
+
 use crate::failure::{Failure, Kind};
 use crate::process;
 use crate::progress::Step;
@@ -143,15 +145,6 @@ pub fn version(program: &Path) -> Option<String> {
     first.lines().next().map(str::to_owned)
 }
 
-/// The program at `path`, or on PATH if it is a bare name.
-fn find_program(path: &Path) -> Option<PathBuf> {
-    if path.components().count() > 1 {
-        return path.is_file().then(|| path.to_path_buf());
-    }
-    let folders = std::env::var_os("PATH")?;
-    std::env::split_paths(&folders).map(|folder| folder.join(path)).find(|candidate| candidate.is_file())
-}
-
 fn ovmf_in(folder: &Path) -> Option<Ovmf> {
     let ovmf = Ovmf { code: folder.join("OVMF_CODE_4M.fd"), variables: folder.join("OVMF_VARS_4M.fd") };
     (ovmf.code.is_file() && ovmf.variables.is_file()).then_some(ovmf)
@@ -175,8 +168,14 @@ fn missing(what: &str, package: &str) -> Failure {
 }
 
 fn install_debian_package(package: &str, what: &str) -> Result<(), Failure> {
+    install_debian_packages(&[package], what)
+}
+
+/// Installs packages that together are `what`.
+pub fn install_debian_packages(packages: &[&str], what: &str) -> Result<(), Failure> {
+    let names = packages.join(" ");
     if find_program(Path::new("apt-get")).is_none() {
-        return Err(missing(what, package).hint(format!("install {what} by your system's package manager")));
+        return Err(missing(what, &names).hint(format!("install {what} by your system's package manager")));
     }
     // Never asks for a password: a prompt under a progress bar would only look like a hang.
     let root = rustix::process::geteuid().is_root();
@@ -188,11 +187,12 @@ fn install_debian_package(package: &str, what: &str) -> Result<(), Failure> {
         command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
         command
     };
-    let manual = format!("sudo apt-get install {package}");
+    let manual = format!("sudo apt-get install {names}");
     // A stale package list is the usual reason for a failed install, so a failed update is not fatal by itself.
     let _ = install(&mut apt(&["update"]), "updating the list of packages", &manual);
     let label = format!("installing {what}");
-    install(&mut apt(&["install", "-y", "--no-install-recommends", package]), &label, &manual)
+    let command = [&["install", "-y", "--no-install-recommends"], packages].concat();
+    install(&mut apt(&command), &label, &manual)
 }
 
 fn install(command: &mut Command, label: &str, manual: &str) -> Result<(), Failure> {
@@ -221,12 +221,5 @@ mod tests {
         for component in NIGHTLY_COMPONENTS {
             assert!(pinned.contains(&format!("\"{component}\"")));
         }
-    }
-
-    #[test]
-    fn programs_are_found_on_the_path_only_by_bare_name() {
-        assert!(find_program(Path::new("sh")).is_some());
-        assert!(find_program(Path::new("/nowhere/sh")).is_none());
-        assert!(find_program(Path::new("no-such-program")).is_none());
     }
 }

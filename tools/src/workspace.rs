@@ -86,6 +86,11 @@ impl Workspace {
         self.target.join("pv/images")
     }
 
+    /// The descriptions of the targets that the conformance suite is run on.
+    pub fn targets(&self) -> PathBuf {
+        self.root.join("conformance/targets")
+    }
+
     /// The image builder's own package.
     pub fn image_builder_package(&self) -> PathBuf {
         self.root.join("tools/image-builder")

@@ -3,9 +3,10 @@
 //!
 //! It needs nothing but the ABI, so that anybody's hypervisor can be its subject; on the bare machine the same
 //! tests of the operations show what hardware does. Reading order: this file, [`harness`], then any file in
-//! [`tests`]. The line format is in `conformance/README.md`.
+//! [`tests`]. The line format is in `spec/conformance.md`.
 //!
-//! Command line: `only=PREFIX` runs the tests whose names begin so, `skip=NAME,NAME` leaves some out.
+//! Command line: `only=PREFIX` runs the tests whose names begin so, `skip=NAME,NAME` leaves some out, `after=NAME`
+//! goes on behind a test, `list=1` runs none.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]

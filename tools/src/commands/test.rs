@@ -9,6 +9,7 @@ mod boots;
 mod cargo_checks;
 mod case;
 mod configs;
+mod conformance;
 mod console;
 mod debugger;
 mod devices;
@@ -82,6 +83,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(readme::cases());
     cases.extend(specification::cases());
     cases.extend(boots::cases());
+    cases.extend(conformance::cases());
     cases.extend(shell::cases());
     cases.extend(domains::cases());
     cases.extend(doorbells::cases());

@@ -31,6 +31,9 @@ macro_rules! println {
 }
 pub(crate) use println;
 
+/// The version of the lines that are printed, described in `spec/conformance.md`.
+const FORMAT: u32 = 2;
+
 /// What a test needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Needs {
@@ -40,12 +43,21 @@ pub(crate) enum Needs {
     Ops,
 }
 
+impl Needs {
+    /// The word in the plan.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Abi => "abi",
+            Self::Ops => "ops",
+        }
+    }
+}
+
 /// An entry of a group's table.
 pub(crate) struct Test {
     /// `<group>.<name>`.
     pub(crate) name: &'static str,
     /// The requirements in `spec/` that it covers.
-    #[allow(dead_code, reason = "read by the coverage check, which looks at the sources")]
     pub(crate) requirement_ids: &'static [&'static str],
     /// Where it can run.
     pub(crate) needs: Needs,
@@ -53,25 +65,65 @@ pub(crate) struct Test {
     pub(crate) run: fn(&mut Report),
 }
 
-/// Runs the tests that the command line selects. True: none failed.
+/// Runs the tests that the command line selects, or only lists them. True: none failed.
 pub(crate) fn run(boot: &BootContext) -> bool {
-    let only = boot.option("only").unwrap_or("");
-    let skipped = boot.option("skip").unwrap_or("");
-    let selected = || {
-        tests::all()
-            .filter(|test| test.name.starts_with(only) && !skipped.split(',').any(|name| name == test.name))
-    };
-    println!(
-        "suite: format 1, {} tests, backend {}, ring {}",
-        selected().count(),
-        ops::ops().backend_name,
-        cpu::code_segment() & 3
-    );
+    let selection = Selection::from(boot);
+    print_plan(&selection);
+    if boot.option("list") == Some("1") {
+        println!("suite: listed");
+        return true;
+    }
     let mut totals = Totals::default();
-    selected().for_each(|test| totals.add(run_one(test)));
+    selection.tests().for_each(|test| totals.add(run_one(test)));
     let Totals { passed, failed, errors, skipped } = totals;
     println!("suite: {passed} passed, {failed} failed, {errors} errors, {skipped} skipped");
     totals.is_success()
+}
+
+/// What the command line selects.
+struct Selection<'a> {
+    only: &'a str,
+    skipped: &'a str,
+    after: Option<&'a str>,
+}
+
+impl<'a> Selection<'a> {
+    fn from(boot: &'a BootContext) -> Self {
+        Self {
+            only: boot.option("only").unwrap_or(""),
+            skipped: boot.option("skip").unwrap_or(""),
+            after: boot.option("after"),
+        }
+    }
+
+    fn tests(&self) -> impl Iterator<Item = &'static Test> {
+        let begin = match self.after {
+            None => 0,
+            Some(name) => tests::all().position(|test| test.name == name).map_or(usize::MAX, |at| at + 1),
+        };
+        tests::all()
+            .skip(begin)
+            .filter(|test| test.name.starts_with(self.only))
+            .filter(|test| !self.skipped.split(',').any(|name| name == test.name))
+    }
+}
+
+/// Tells what will run, so that whoever reads the rest knows what is missing from it.
+fn print_plan(selection: &Selection<'_>) {
+    println!(
+        "suite: format {FORMAT}, version {}, {} tests, backend {}, ring {}",
+        env!("CARGO_PKG_VERSION"),
+        selection.tests().count(),
+        ops::ops().backend_name,
+        cpu::code_segment() & 3
+    );
+    for test in selection.tests() {
+        _ = write!(Writer, "plan: {} {}", test.name, test.needs.word());
+        for id in test.requirement_ids {
+            _ = write!(Writer, " {id}");
+        }
+        println!();
+    }
 }
 
 /// Runs one test. Its name is printed before it starts: a line without a verdict names the test that took the

@@ -175,16 +175,23 @@ fn expired_while_disabled(report: &mut Report) {
     report.equal("once", deliveries(port), 1);
 }
 
+/// A virtual machine may see its timer late, after the deadline was taken back: then it has not expired, and the next
+/// attempt waits longer.
 fn expired_while_masked(report: &mut Report) {
     let Some(port) = timer(report) else { return };
-    event::mask(port);
-    set_deadline(Some(now_ns() + MILLISECOND));
-    stay_silent();
-    report.equal("while masked", deliveries(port), 0);
-    // What expired already stays pending.
-    set_deadline(None);
-    event::unmask(port);
-    report.check(await_deliveries(port, 1), "after unmasking");
+    let is_kept = [1, 8, 64].into_iter().any(|periods| {
+        event::mask(port);
+        let before = deliveries(port);
+        set_deadline(Some(now_ns() + MILLISECOND));
+        (0..periods).for_each(|_| stay_silent());
+        report.equal("while masked", deliveries(port), before);
+        // What expired already stays pending.
+        set_deadline(None);
+        event::unmask(port);
+        stay_silent();
+        deliveries(port) > before
+    });
+    report.check(is_kept, "after unmasking");
 }
 
 fn far_deadline(report: &mut Report) {

@@ -105,6 +105,7 @@ macro_rules! field {
     };
 }
 
+// covers: BOOT-005, BOOT-006
 #[test]
 fn segments_have_their_rights_and_contents_and_nothing_else_is_mapped() {
     let domain = good("");
@@ -123,6 +124,7 @@ fn segments_have_their_rights_and_contents_and_nothing_else_is_mapped() {
     assert_eq!(domain.word(data + 0x1000), 0);
 }
 
+// covers: NOTE-004, NOTE-007
 #[test]
 fn relocations_follow_the_image() {
     let domain = good("");
@@ -212,6 +214,7 @@ fn start_info_says_what_was_built() {
     assert_eq!(field!(domain, word, kernel_bytes), 6 * PAGE as u64);
 }
 
+// covers: BOOT-003
 #[test]
 fn the_memory_map_is_sorted_without_gaps_and_covers_all_memory() {
     let domain = good("");

@@ -21,6 +21,7 @@ const fn rounds(native: usize) -> usize {
     if cfg!(miri) { native / 100 + 1 } else { native }
 }
 
+// covers: NOTE-010
 #[test]
 fn every_truncation_is_refused() {
     let file = Recipe::good().bytes();
@@ -29,6 +30,7 @@ fn every_truncation_is_refused() {
     }
 }
 
+// covers: NOTE-010
 #[test]
 fn flipped_bytes_never_panic() {
     let good = Recipe::good().bytes();
@@ -51,6 +53,7 @@ fn flipped_bytes_never_panic() {
     assert!(cfg!(miri) || accepted > 100, "most must get past the first check: {accepted}");
 }
 
+// covers: NOTE-010
 #[test]
 fn extreme_numbers_in_every_field_never_panic() {
     let extremes = [
@@ -98,6 +101,7 @@ fn extreme_numbers_in_every_field_never_panic() {
     }
 }
 
+// covers: NOTE-010
 #[test]
 fn garbage_behind_a_good_start_never_panics() {
     let good = Recipe::good().bytes();

@@ -67,6 +67,7 @@ fn every_refusal_has_a_line_of_its_own() {
     assert_eq!(lines.len(), all.len());
 }
 
+// covers: NOTE-001, NOTE-003
 #[test]
 fn files_that_are_not_elf() {
     assert_eq!(accept(b"").err(), Some(Refusal::NotElf));
@@ -84,6 +85,7 @@ fn a_truncated_file() {
     assert_eq!(refusal(|recipe| recipe.headers[2].offset = u64::MAX), Some(Refusal::Truncated));
 }
 
+// covers: NOTE-001, NOTE-003
 #[test]
 fn the_wrong_machine() {
     assert_eq!(refusal(|recipe| recipe.machine = 183), Some(Refusal::WrongMachine));
@@ -116,6 +118,7 @@ fn no_or_too_many_segments_or_headers() {
     assert_eq!(refusal(|recipe| recipe.headers.extend([empty; 60])), Some(Refusal::TooManyHeaders));
 }
 
+// covers: NOTE-002, NOTE-003
 #[test]
 fn segments_that_overlap_or_share_a_page() {
     for virt in [TEXT, TEXT + 0xfff, DATA, DATA + 0x30ff] {
@@ -138,12 +141,14 @@ fn segments_out_of_range() {
     }
 }
 
+// covers: NOTE-002, NOTE-003
 #[test]
 fn writable_code() {
     assert_eq!(refusal(|recipe| recipe.headers[0].flags |= WRITE), Some(Refusal::WritableCode));
     assert_eq!(refusal(|recipe| recipe.headers[2].flags |= EXECUTE), Some(Refusal::WritableCode));
 }
 
+// covers: NOTE-003, NOTE-007
 #[test]
 fn an_entry_outside_the_code() {
     for entry in [0, TEXT - 1, TEXT + 0x1000, DATA, u64::MAX, 1 << 63] {
@@ -152,6 +157,7 @@ fn an_entry_outside_the_code() {
     assert_eq!(refusal(|recipe| recipe.set_entry(TEXT + 0xfff)), None);
 }
 
+// covers: NOTE-003, NOTE-006
 #[test]
 fn missing_notes() {
     assert_eq!(refusal(|recipe| recipe.owner = b"Xen\0\0\0\0\0"), Some(Refusal::NoNotes));
@@ -191,6 +197,7 @@ fn notes_cut_off_at_any_place() {
     }
 }
 
+// covers: NOTE-008, VER-001
 #[test]
 fn another_abi_version() {
     let current = version::CURRENT.to_bits();
@@ -200,6 +207,7 @@ fn another_abi_version() {
     }
 }
 
+// covers: NOTE-008
 #[test]
 fn another_execution_mode() {
     for modes in [0, 1 << ExecutionMode::Hardware as u64, !(1 << ExecutionMode::Deprivileged as u64)] {
@@ -207,6 +215,7 @@ fn another_execution_mode() {
     }
 }
 
+// covers: NOTE-008
 #[test]
 fn an_extension_that_is_absent() {
     for number in [0, 8, 0x10, u64::MAX, 1 << 32 | 1] {
@@ -214,6 +223,7 @@ fn an_extension_that_is_absent() {
     }
 }
 
+// covers: NOTE-003, NOTE-004
 #[test]
 fn relocations_that_are_odd_or_lead_out() {
     let bad = Some(Refusal::BadRelocation);

@@ -15,6 +15,7 @@ fn slots(addresses: &[u64]) -> [u64; 8] {
     words
 }
 
+// covers: MMU-002
 #[test]
 fn the_user_view_maps_only_pages_that_are_user_pages_at_every_level() {
     for leaf in 1..=3 {
@@ -139,6 +140,7 @@ fn a_flush_in_one_root_reaches_a_common_page_in_all() {
     }
 }
 
+// covers: MMU-017
 #[test]
 fn user_mode_never_reaches_a_common_slot() {
     let (mut machine, first, _) = with_common_slot();

@@ -103,6 +103,7 @@ pub fn cases() -> Vec<Case> {
         .collect()
 }
 
+// covers: NOTE-003, NOTE-008, VER-001
 fn refused(context: &Context, limit: Duration, damage: Damage) -> Result<(), Failure> {
     let mut elf = Edit::new(&context.kernels()?.smallest.bytes);
     damage(&mut elf)?;

@@ -1,4 +1,4 @@
-//! Guests that must work: the demo in all worlds, power-off, the smallest guest, the conformance suite.
+//! Guests that must work: the demo in all worlds, power-off, the smallest guest.
 
 use std::time::Duration;
 
@@ -46,35 +46,7 @@ pub fn cases() -> Vec<Case> {
         }));
     }
     cases.push(Case::boot("demo: on the second CPU of two", on_second_cpu));
-    for (world, firmware, cpus) in [
-        (World::Native, Firmware::Bios, 1),
-        (World::Native, Firmware::Uefi, 1),
-        (World::Hypervisor, Firmware::Bios, 1),
-        (World::Hypervisor, Firmware::Uefi, 2),
-    ] {
-        let name = format!("conformance suite: {}", demo::title(world, firmware, cpus));
-        cases.push(Case::boot(name, move |context, limit| {
-            // Counted instructions keep the host's load out of the clock. They allow one CPU only, and take UEFI
-            // a minute.
-            let icount = cpus == 1 && firmware == Firmware::Bios;
-            let machine = Machine { firmware, cpus, icount, ..Machine::default() };
-            conformance(context, world, &machine, limit)
-        }));
-    }
     cases
-}
-
-/// The suite's own summary and its status.
-fn conformance(context: &Context, world: World, machine: &Machine, limit: Duration) -> Result<(), Failure> {
-    let kernels = context.kernels()?;
-    let contents = world.contents(&kernels.conformance, &kernels.hypervisor, "")?;
-    let ended = context.start(&contents, machine, limit)?.finish()?;
-    // The tests that failed stand anywhere in the output, not at its end.
-    let is_bad = |line: &&str| line.contains(" fail ") || line.contains(" error ");
-    let bad: Vec<&str> = ended.console.lines().filter(is_bad).collect();
-    ensure(bad.is_empty(), format_args!("{}", bad.join("\n")))?;
-    expect_status(&ended, 0)?;
-    expect_text(&ended, " passed, 0 failed, 0 errors")
 }
 
 /// A domain need not run on the CPU that booted.

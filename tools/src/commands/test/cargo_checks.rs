@@ -31,6 +31,7 @@ pub fn cases() -> Vec<Case> {
                 "--workspace",
                 "--lib",
                 "--bin=pv",
+                "--bin=conform",
                 "--tests",
                 "--",
                 "-D",
@@ -40,7 +41,8 @@ pub fn cases() -> Vec<Case> {
         }),
         case("check: clippy on the kernels", CARGO_LIMIT, |workspace, limit| {
             let mut command = workspace.cargo();
-            command.args(["clippy", "--quiet", "--workspace", "--exclude", "pv", "--target", KERNEL_TARGET]);
+            command.args(["clippy", "--quiet", "--workspace", "--target", KERNEL_TARGET]);
+            command.args(["--exclude", "pv", "--exclude", "conformance-runner"]);
             command.args(["--lib", "--bins", "--examples", "--", "-D", "warnings"]);
             succeed(&mut command, limit)
         }),

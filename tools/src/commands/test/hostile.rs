@@ -41,6 +41,7 @@ const ATTACKS: [(&str, Expected); 14] = [
 /// What the hypervisor prints when it failed itself.
 const DEFECTS: [&str; 2] = ["hypervisor fault", "hypervisor panic"];
 
+// covers: ERR-003, LAY-003, SEC-001
 /// All of them.
 pub fn cases() -> Vec<Case> {
     let table = Case::boot("hostile guest: the table of attacks is this one", table);

@@ -26,10 +26,12 @@ use system_image::ExitStatus;
 
 /// Most bytes of one console call: a line of text.
 const MAX_CONSOLE_BYTES: usize = 128;
-/// Most pages of one populate call.
-const MAX_POPULATE_PAGES: u64 = 64;
+/// Most pages of one populate call: a walk and perhaps a table each.
+const MAX_POPULATE_PAGES: u64 = 16;
 /// Most calls of a batch that may be long by themselves; behind the last one the batch ends short.
 const MAX_LONG_CALLS: u32 = 4;
+/// It also ends short behind a long call when it has taken so long.
+const LONG_BATCH_NS: u64 = 20_000;
 
 /// A call of the guest kernel: `rax` and `rdx` get status and value, all else stays.
 pub fn call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
@@ -118,7 +120,7 @@ fn batch(domain: &Domain, vcpu: &Vcpu, [list, count, ..]: Arguments) -> Result<u
         return Err(Error::InvalidArgument);
     }
     domain.memory.check(list, count * BYTES, 8)?;
-    let mut long_calls = 0;
+    let (began, mut long_calls) = (time::now_ns(), 0);
     for number in 0..count {
         let place = list + number * BYTES;
         let entry = domain.memory.load::<BatchEntry>(place)?;
@@ -135,19 +137,22 @@ fn batch(domain: &Domain, vcpu: &Vcpu, [list, count, ..]: Arguments) -> Result<u
         };
         domain.memory.store(place + offset_of!(BatchEntry, status) as u64, status as u64)?;
         domain.memory.store(place + offset_of!(BatchEntry, value) as u64, value)?;
-        long_calls += u32::from(decoded.is_ok_and(is_long));
-        if long_calls == MAX_LONG_CALLS {
-            return Ok(number + 1);
+        if decoded.is_ok_and(|function| is_long(domain, function)) {
+            long_calls += 1;
+            if long_calls == MAX_LONG_CALLS || time::now_ns() - began > LONG_BATCH_NS {
+                return Ok(number + 1);
+            }
         }
     }
     Ok(count)
 }
 
 /// Whether one such call may take as long as some tens of others.
-fn is_long(function: Function) -> bool {
+fn is_long(domain: &Domain, function: Function) -> bool {
     use call::{Console, Event, Mmu};
     match function {
-        Function::Mmu(_) => !matches!(function, Function::Mmu(Mmu::FlushPage)),
+        Function::Mmu(Mmu::FlushPage) => domain.mmu.lock().flushes_pages_in_all_roots(),
+        Function::Mmu(_) => true,
         Function::Console(Console::Write | Console::Read) | Function::Event(Event::RegisterPage) => true,
         _ => false,
     }

@@ -41,6 +41,8 @@ pub trait ShadowTables {
     fn read(&self, table: Table, index: usize) -> u64;
     /// Stores an entry.
     fn write(&mut self, table: Table, index: usize, entry: u64);
+    /// Index of the first entry from `from` on that is not absent; absent ones are all zero.
+    fn next_filled(&self, table: Table, from: usize) -> Option<usize>;
     /// Fills the table with absent entries.
     fn zero(&mut self, table: Table);
     /// Host-physical address of the table.

@@ -82,11 +82,13 @@ impl Pool {
         let PageInfo { next, level } = *self.info(table);
         self.dropped = next;
         if level > 1 {
-            for index in 0..512 {
+            let mut from = 0;
+            while let Some(index) = tables.next_filled(table, from) {
                 let entry = tables.read(table, index);
                 if entry & PRESENT != 0 && entry & LARGE == 0 {
                     self.drop_subtree(tables.table_at(entry));
                 }
+                from = index + 1;
             }
         }
         tables.zero(table);

@@ -32,6 +32,8 @@ const MOST_TABLES_AT_ONCE: usize = 4;
 pub const MAX_COMMON_SLOTS: usize = 64;
 /// Longest range that is flushed page by page; for longer ones whole slots are dropped.
 const MAX_PAGES_ONE_BY_ONE: u64 = 64;
+/// The same where each page is looked for in every root.
+const MAX_PAGES_IN_ALL_ROOTS: u64 = 4;
 
 const TABLE_BITS: u64 = PRESENT | WRITABLE | USER | ACCESSED;
 /// Software bits in kernel-view PML4 entries.
@@ -61,9 +63,20 @@ struct CachedRoot {
     in_use: bool,
     /// Its vCPU loaded it last, so it may be in that CPU's CR3: neither evicted nor released.
     loaded: bool,
-    /// Flushed while it was not loaded; dropped when it is loaded next.
+    /// Flushed while it was not loaded; dropped when it is loaded next. Its common slots may be linked to tables
+    /// that are gone.
     stale: bool,
+    /// Slots in which one of the views has an entry, the hypervisor's excepted: whoever empties a root looks at
+    /// these only.
+    filled: Slots,
+    /// Value of `common_changes` when the common slots were linked.
+    linked: u64,
 }
+
+/// A bitmap of PML4 slots.
+type Slots = [u64; 8];
+
+const NO_SLOTS: Slots = [0; 8];
 
 /// A loaded root: what a vCPU needs to run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,9 +95,12 @@ pub struct Shadow<T> {
     tables: T,
     pool: Pool,
     roots: [CachedRoot; MAX_ROOTS],
-    common_slots: [u64; 8],
-    /// A PML4 that is never loaded: holds the common subtrees. Taken when slots are declared.
+    common_slots: Slots,
+    /// A PML4 that is never loaded: holds the common subtrees, those that were needed so far. Taken when slots are
+    /// declared.
     common: Option<Table>,
+    /// Common subtrees made so far: a root that was linked before the last one lacks some.
+    common_changes: u64,
     /// A global leaf was loaded outside the common slots, so page flushes concern every root.
     global_outside_common: bool,
     clock: u64,
@@ -107,13 +123,16 @@ impl<T: ShadowTables> Shadow<T> {
             in_use: false,
             loaded: false,
             stale: false,
+            filled: NO_SLOTS,
+            linked: 0,
         };
         Self {
             tables,
             pool,
             roots: [unused; MAX_ROOTS],
-            common_slots: [0; 8],
+            common_slots: NO_SLOTS,
             common: None,
+            common_changes: 0,
             global_outside_common: false,
             clock: 0,
         }
@@ -144,6 +163,8 @@ impl<T: ShadowTables> Shadow<T> {
             Some(number) => {
                 if !keep || self.roots[number].stale {
                     self.drop_trees(number);
+                } else if self.roots[number].linked != self.common_changes {
+                    self.link_common(number);
                 }
                 number
             }
@@ -182,6 +203,8 @@ impl<T: ShadowTables> Shadow<T> {
             in_use: true,
             loaded: false,
             stale: false,
+            filled: NO_SLOTS,
+            linked: 0,
         };
         self.link_common(number);
         Ok(number)
@@ -204,14 +227,11 @@ impl<T: ShadowTables> Shadow<T> {
 
     /// Frees a root's place; its tables become dropped ones.
     fn forget(&mut self, number: usize) {
-        self.drop_trees(number);
+        self.empty(number);
         let CachedRoot { kernel, user, .. } = self.roots[number];
         self.roots[number].in_use = false;
         for table in [kernel, user] {
             for slot in HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS {
-                self.tables.write(table, slot, 0);
-            }
-            for slot in (0..512).filter(|slot| self.common_slots[slot / 64] >> (slot % 64) & 1 != 0) {
                 self.tables.write(table, slot, 0);
             }
             self.pool.drop_subtree(table);
@@ -227,6 +247,7 @@ impl<T: ShadowTables> Shadow<T> {
         }
         self.global_outside_common = false;
         self.drop_common();
+        self.common_slots = NO_SLOTS;
         let Some(common) = self.common.take() else { return false };
         self.pool.drop_subtree(common);
         true
@@ -243,18 +264,19 @@ impl<T: ShadowTables> Shadow<T> {
 
     /// Drops all translations of a root but those of common slots.
     fn drop_trees(&mut self, number: usize) {
-        for slot in 0..512 {
-            self.drop_slot(number, slot);
-        }
+        self.empty(number);
+        self.link_common(number);
+    }
+
+    /// Drops all translations of a root, links to common subtrees included.
+    fn empty(&mut self, number: usize) {
+        let filled = core::mem::replace(&mut self.roots[number].filled, NO_SLOTS);
+        slots_in(filled).for_each(|slot| self.drop_slot(number, slot));
         self.tables.flush_all();
     }
 
-    /// Drops what a root caches in `slot`, unless that is common or the hypervisor's.
+    /// Drops what a root caches in `slot`.
     fn drop_slot(&mut self, number: usize, slot: usize) {
-        let hypervisor = HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS;
-        if hypervisor.contains(&slot) || self.is_common(slot) {
-            return;
-        }
         let CachedRoot { kernel, user, .. } = self.roots[number];
         let kernel_entry = self.tables.read(kernel, slot);
         if kernel_entry & PRESENT != 0 {
@@ -268,6 +290,12 @@ impl<T: ShadowTables> Shadow<T> {
             self.tables.write(user, slot, 0);
             self.pool.drop_subtree(self.tables.table_at(user_entry & FRAME));
         }
+    }
+
+    /// Writes an entry into one of the views of root `number`.
+    fn fill_slot(&mut self, number: usize, view: Table, slot: usize, entry: u64) {
+        self.tables.write(view, slot, entry);
+        self.roots[number].filled[slot / 64] |= 1 << (slot % 64);
     }
 
     // --- Memory --------------------------------------------------------------------------------------------
@@ -285,11 +313,10 @@ impl<T: ShadowTables> Shadow<T> {
             }
             for number in 0..MAX_ROOTS {
                 if self.roots[number].in_use {
-                    self.drop_trees(number);
+                    self.empty(number);
                 }
             }
-            self.empty_common();
-            self.tables.flush_all();
+            self.drop_common();
             if !self.pool.reclaim_one(&mut self.tables) {
                 return Err(Failure::PoolExhausted);
             }
@@ -301,4 +328,15 @@ impl<T: ShadowTables> Shadow<T> {
     pub fn reclaim_one(&mut self) -> bool {
         self.pool.reclaim_one(&mut self.tables)
     }
+}
+
+/// The slots of a bitmap.
+fn slots_in(slots: Slots) -> impl Iterator<Item = usize> {
+    slots.into_iter().enumerate().flat_map(|(word, mut left)| {
+        core::iter::from_fn(move || {
+            let bit = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            (bit < 64).then_some(word * 64 + bit)
+        })
+    })
 }

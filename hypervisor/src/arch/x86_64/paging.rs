@@ -43,6 +43,24 @@ impl ShadowTables for PoolTables {
         unsafe { self.entry(table, index).write_volatile(entry) };
     }
 
+    fn next_filled(&self, table: Table, from: usize) -> Option<usize> {
+        if from >= 512 {
+            return None;
+        }
+        let start = self.entry(table, from) as u64;
+        let (end, is_filled): (u64, u64);
+        // SAFETY: reads the entries from `from` on, at most to the table's last, in bounds by `new`. DF is clear.
+        unsafe {
+            core::arch::asm!(
+                "xor eax, eax", "repe scasq", "setne al",
+                inout("rdi") start => end, inout("rcx") 512 - from => _, out("rax") is_filled,
+                options(nostack, readonly)
+            );
+        }
+        // It stops behind the entry that it found.
+        (is_filled != 0).then(|| from + ((end - start) / 8) as usize - 1)
+    }
+
     fn zero(&mut self, table: Table) {
         // SAFETY: as in `read`.
         unsafe { ptr::write_bytes(self.entry(table, 0), 0, 512) };

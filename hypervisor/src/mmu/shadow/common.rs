@@ -1,17 +1,21 @@
 //! Common slots: PML4 slots that the guest declared equal in all roots. One subtree serves all of them, linked
 //! into every kernel view, so that a new root finds kernel memory already translated.
+//!
+//! A subtree is made when it is first needed. When they go, loaded roots are emptied, and the others are marked: they
+//! are emptied when they are loaded next. So neither a declaration nor a flush of everything takes longer for a guest
+//! that has many roots.
 
 use super::super::bits::{FRAME, PRESENT};
-use super::super::memory::ShadowTables;
+use super::super::memory::{ShadowTables, Table};
 use super::super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS};
-use super::{COMMON, Failure, MAX_COMMON_SLOTS, MAX_ROOTS, Shadow, TABLE_BITS};
+use super::{COMMON, Failure, MAX_COMMON_SLOTS, MAX_ROOTS, Shadow, Slots, TABLE_BITS, slots_in};
 
 impl<T: ShadowTables> Shadow<T> {
     /// Declares common slots, those of the hypervisor excepted. The subtrees start empty.
     ///
     /// # Errors
     /// [`Failure::PoolExhausted`], also for more than [`MAX_COMMON_SLOTS`].
-    pub fn set_common_slots(&mut self, mut slots: [u64; 8]) -> Result<(), Failure> {
+    pub fn set_common_slots(&mut self, mut slots: Slots) -> Result<(), Failure> {
         for slot in HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS {
             slots[slot / 64] &= !(1 << (slot % 64));
         }
@@ -19,62 +23,61 @@ impl<T: ShadowTables> Shadow<T> {
         if count as usize > MAX_COMMON_SLOTS {
             return Err(Failure::PoolExhausted);
         }
-        self.reserve(count as usize + 1)?;
+        if self.common.is_none() {
+            self.reserve(1)?;
+            self.common = Some(self.take(4)?);
+        }
+        // With it go the translations that all roots hold in the slots as ordinary ones.
         self.drop_common();
-        // What the slots hold as ordinary ones goes first, then they become common.
-        for number in 0..MAX_ROOTS {
-            if self.roots[number].in_use {
-                self.drop_trees(number);
-            }
-        }
         self.common_slots = slots;
-        let common = match self.common {
-            Some(common) => common,
-            None => self.take(4)?,
-        };
-        self.common = Some(common);
-        for slot in (0..512).filter(|slot| slots[slot / 64] >> (slot % 64) & 1 != 0) {
-            let directory = self.take(3)?;
-            self.tables.write(common, slot, self.tables.address(directory) | TABLE_BITS | COMMON);
-        }
-        for number in 0..MAX_ROOTS {
-            if self.roots[number].in_use {
-                self.link_common(number);
-            }
-        }
-        self.tables.flush_all();
         Ok(())
     }
 
-    /// Unlinks and drops the common subtrees; the slots become ordinary ones.
+    /// Drops the common subtrees, and with them all that loaded roots hold; the other roots become stale.
     pub(super) fn drop_common(&mut self) {
         let Some(common) = self.common else { return };
-        for slot in 0..512 {
+        for slot in slots_in(self.common_slots) {
             let entry = self.tables.read(common, slot);
-            if entry & PRESENT == 0 {
-                continue;
+            if entry & PRESENT != 0 {
+                self.tables.write(common, slot, 0);
+                self.pool.drop_subtree(self.tables.table_at(entry & FRAME));
             }
-            for root in self.roots.iter().filter(|root| root.in_use) {
-                self.tables.write(root.kernel, slot, 0);
-            }
-            self.tables.write(common, slot, 0);
-            self.pool.drop_subtree(self.tables.table_at(entry & FRAME));
         }
-        self.common_slots = [0; 8];
+        for number in 0..MAX_ROOTS {
+            let root = &mut self.roots[number];
+            match (root.in_use, root.loaded) {
+                (true, true) => self.empty(number),
+                (true, false) => root.stale = true,
+                (false, _) => {}
+            }
+        }
         self.tables.flush_all();
     }
 
+    /// Links the common subtrees there are.
     pub(super) fn link_common(&mut self, number: usize) {
         let Some(common) = self.common else { return };
         let kernel = self.roots[number].kernel;
-        for word in 0..8 {
-            let mut left = self.common_slots[word];
-            while left != 0 {
-                let slot = word * 64 + left.trailing_zeros() as usize;
-                left &= left - 1;
-                let entry = self.tables.read(common, slot);
-                self.tables.write(kernel, slot, entry);
+        for slot in slots_in(self.common_slots) {
+            let entry = self.tables.read(common, slot);
+            if entry & PRESENT != 0 {
+                self.fill_slot(number, kernel, slot, entry);
             }
         }
+        self.roots[number].linked = self.common_changes;
+    }
+
+    /// The subtree of a common slot, linked into root `number`.
+    pub(super) fn common_directory(&mut self, number: usize, slot: usize) -> Result<Table, Failure> {
+        let common = self.common.ok_or(Failure::PoolExhausted)?;
+        let mut entry = self.tables.read(common, slot);
+        if entry & PRESENT == 0 {
+            let directory = self.take(3)?;
+            entry = self.tables.address(directory) | TABLE_BITS | COMMON;
+            self.tables.write(common, slot, entry);
+            self.common_changes += 1;
+        }
+        self.fill_slot(number, self.roots[number].kernel, slot, entry);
+        Ok(self.tables.table_at(entry & FRAME))
     }
 }

@@ -6,7 +6,7 @@ use super::super::bits::{
 use super::super::memory::{GuestTables, HostPage, PageKind, ShadowTables, Table};
 use super::super::walk::{Access, Translation, error, look, walk};
 use super::super::{index, span};
-use super::{COMMON, CachedRoot, Failure, MOST_TABLES_AT_ONCE, OWN, PIECES, Shadow, TABLE_BITS};
+use super::{CachedRoot, Failure, MOST_TABLES_AT_ONCE, OWN, PIECES, Shadow, TABLE_BITS};
 
 /// Where a leaf goes.
 struct Place {
@@ -110,23 +110,23 @@ impl<T: ShadowTables> Shadow<T> {
         user_access: bool,
     ) -> Result<Place, Failure> {
         let CachedRoot { kernel, user, .. } = self.roots[number];
-        let kernel_entry = self.tables.read(kernel, slot);
-        if kernel_entry & COMMON != 0 {
-            let directory = self.tables.table_at(kernel_entry & FRAME);
+        if self.is_common(slot) {
+            let directory = self.common_directory(number, slot)?;
             return Ok(Place { directory, no_execute: leaf_user });
         }
+        let kernel_entry = self.tables.read(kernel, slot);
         if leaf_user && (user_access || kernel_entry & OWN == 0) {
             let user_entry = self.tables.read(user, slot);
             let directory = if user_entry & PRESENT != 0 {
                 self.tables.table_at(user_entry & FRAME)
             } else {
                 let directory = self.take(3)?;
-                self.tables.write(user, slot, self.tables.address(directory) | TABLE_BITS);
+                self.fill_slot(number, user, slot, self.tables.address(directory) | TABLE_BITS);
                 directory
             };
             if kernel_entry & PRESENT == 0 {
                 let borrowed = self.tables.address(directory) | TABLE_BITS | NO_EXECUTE;
-                self.tables.write(kernel, slot, borrowed);
+                self.fill_slot(number, kernel, slot, borrowed);
             }
             return Ok(Place { directory, no_execute: false });
         }
@@ -135,7 +135,7 @@ impl<T: ShadowTables> Shadow<T> {
             return Ok(Place { directory, no_execute: leaf_user });
         }
         let directory = self.take(3)?;
-        self.tables.write(kernel, slot, self.tables.address(directory) | TABLE_BITS | OWN);
+        self.fill_slot(number, kernel, slot, self.tables.address(directory) | TABLE_BITS | OWN);
         if kernel_entry & PRESENT != 0 {
             self.tables.flush_all();
         }

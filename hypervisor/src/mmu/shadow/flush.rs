@@ -1,9 +1,9 @@
 //! Flush: what the guest wants forgotten is forgotten, here and in the hardware; more may be.
 
 use super::super::bits::{FRAME, LARGE, PRESENT};
-use super::super::memory::{ShadowTables, Table};
+use super::super::memory::ShadowTables;
 use super::super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS, index};
-use super::{CachedRoot, MAX_PAGES_ONE_BY_ONE, MAX_ROOTS, PIECES, Shadow};
+use super::{CachedRoot, MAX_PAGES_IN_ALL_ROOTS, MAX_PAGES_ONE_BY_ONE, MAX_ROOTS, PIECES, Shadow};
 
 impl<T: ShadowTables> Shadow<T> {
     /// Drops the translation of the page at `address` in root `number`, and in every root if it may be global.
@@ -11,7 +11,7 @@ impl<T: ShadowTables> Shadow<T> {
         let mut had_pieces = false;
         if self.global_outside_common {
             for other in 0..MAX_ROOTS {
-                if self.roots[other].in_use {
+                if self.roots[other].in_use && !self.roots[other].stale {
                     had_pieces |= self.forget_page(other, address);
                 }
             }
@@ -25,6 +25,11 @@ impl<T: ShadowTables> Shadow<T> {
         }
     }
 
+    /// Whether a page is flushed in every root, which takes as much longer as there are roots.
+    pub fn flushes_pages_in_all_roots(&self) -> bool {
+        self.global_outside_common
+    }
+
     /// Clears the leaves of `address` in both views of a root. True: the guest's page was cached in pieces, which
     /// are dropped, and the hardware may have cached any of them.
     fn forget_page(&mut self, number: usize, address: u64) -> bool {
@@ -35,6 +40,8 @@ impl<T: ShadowTables> Shadow<T> {
         }
         let mut had_pieces = false;
         let CachedRoot { kernel, user, .. } = self.roots[number];
+        // A root need not be linked to all common subtrees.
+        let kernel = if self.is_common(slot) { self.common.unwrap_or(kernel) } else { kernel };
         for root in [kernel, user] {
             let mut table = root;
             for level in (1..=4).rev() {
@@ -64,7 +71,9 @@ impl<T: ShadowTables> Shadow<T> {
     pub fn flush_range(&mut self, number: usize, address: u64, bytes: u64) {
         let first = address & !0xfff;
         let last = address.saturating_add(bytes.saturating_sub(1));
-        if (last - first) / 4096 < MAX_PAGES_ONE_BY_ONE {
+        // A page that concerns every root is as long as many that do not.
+        let most = if self.global_outside_common { MAX_PAGES_IN_ALL_ROOTS } else { MAX_PAGES_ONE_BY_ONE };
+        if (last - first) / 4096 < most {
             let mut at = first;
             loop {
                 self.flush_page(number, at);
@@ -84,37 +93,10 @@ impl<T: ShadowTables> Shadow<T> {
             for root in self.roots.iter_mut() {
                 root.stale = true;
             }
-            self.empty_common();
+            self.drop_common();
             self.global_outside_common = false;
         }
         self.drop_trees(number);
         self.roots[number].stale = false;
-    }
-
-    /// Drops everything below the common subtrees' top tables, which stay linked.
-    pub(super) fn empty_common(&mut self) {
-        let Some(common) = self.common else { return };
-        for word in 0..8 {
-            let mut left = self.common_slots[word];
-            while left != 0 {
-                let slot = word * 64 + left.trailing_zeros() as usize;
-                left &= left - 1;
-                let directory = self.tables.table_at(self.tables.read(common, slot) & FRAME);
-                self.empty_directory(directory);
-            }
-        }
-    }
-
-    fn empty_directory(&mut self, directory: Table) {
-        for at in 0..512 {
-            let entry = self.tables.read(directory, at);
-            if entry & PRESENT == 0 {
-                continue;
-            }
-            self.tables.write(directory, at, 0);
-            if entry & LARGE == 0 {
-                self.pool.drop_subtree(self.tables.table_at(entry & FRAME));
-            }
-        }
     }
 }

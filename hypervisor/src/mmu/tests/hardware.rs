@@ -19,6 +19,8 @@ pub(super) struct Pages {
     cached: RefCell<Vec<(u64, u64, u64)>>,
     /// Tables that a paging-structure cache may still lead to.
     used: RefCell<BTreeSet<u32>>,
+    /// Entries read and written by the code under test, and whole tables looked through or zeroed.
+    work: Cell<u64>,
 }
 
 impl Pages {
@@ -28,7 +30,17 @@ impl Pages {
             root: Cell::new(0),
             cached: RefCell::default(),
             used: RefCell::default(),
+            work: Cell::new(0),
         }
+    }
+
+    /// The work done since the last call.
+    pub(super) fn take_work(&self) -> u64 {
+        self.work.take()
+    }
+
+    fn count_work(&self) {
+        self.work.set(self.work.get() + 1);
     }
 
     /// Loads CR3, as a view is loaded: not if it is loaded already.
@@ -107,6 +119,7 @@ impl Pages {
 
 impl ShadowTables for Pages {
     fn read(&self, table: Table, index: usize) -> u64 {
+        self.count_work();
         self.tables[table.0 as usize][index]
     }
 
@@ -115,12 +128,19 @@ impl ShadowTables for Pages {
             let is_hypervisors = (HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + 16).contains(&index);
             assert!(!is_hypervisors, "the hypervisor is unmapped or replaced in the loaded root");
         }
+        self.count_work();
         self.tables[table.0 as usize][index] = entry;
+    }
+
+    fn next_filled(&self, table: Table, from: usize) -> Option<usize> {
+        self.count_work();
+        (from..512).find(|index| self.tables[table.0 as usize][*index] != 0)
     }
 
     fn zero(&mut self, table: Table) {
         assert!(self.address(table) != self.root.get(), "the loaded root is zeroed");
         assert!(!self.used.borrow().contains(&table.0), "the hardware may still walk a table that is reused");
+        self.count_work();
         self.tables[table.0 as usize] = [0; 512];
     }
 

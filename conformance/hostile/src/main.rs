@@ -1,7 +1,7 @@
 //! The hostile guest: the only domain of a hypervisor, it does what a broken or malicious kernel would do, and what a
 //! malicious program under such a kernel would.
 //!
-//! Command line: `attack=NAME` makes one attack of the table in [`attacks`], `attack=list` prints the table. An attack
+//! Command line: `attack=NAME,NAME` makes attacks of the table in [`attacks`], `attack=list` prints the table. An attack
 //! is a group of small ones that the hypervisor answers with a status or a fault; then the guest prints
 //! `attack: NAME survived` and shuts down with status 0, or prints what was answered wrongly and ends with 1. Attacks
 //! that the specification answers by stopping the domain are one each, and do not come back. `seed=` and `count=`

@@ -63,9 +63,9 @@ fn roots() {
     world::give_back(mark);
 }
 
-/// A table of each level, shared by all entries above it, maps one frame at every address of a slot. One touch per
-/// 2 MiB costs a shadow table each.
-fn sparse() {
+/// A table of each level, shared by all entries above it, maps one frame at every address of eight slots. One touch
+/// per 2 MiB costs a shadow table each. Returns the tables that stand for 512 GiB and for 1 GiB.
+pub(super) fn map_sparsely() -> [u64; 2] {
     let frame = world::frame();
     let [table, directory, pointers] = [world::frame(), world::frame(), world::frame()];
     for index in 0..512 {
@@ -78,6 +78,12 @@ fn sparse() {
         world::put(root + (tables::WINDOW_SLOT + slot) * 8, pointers | P | W | U);
     }
     tables::flush_everything();
+    [pointers, directory]
+}
+
+fn sparse() {
+    let [_, directory] = map_sparsely();
+    let root = tables::base_root();
     let touch = code!("2: mov rax, [rdi]", "mov [rdi], rax", "add rdi, rsi", "dec ecx", "jnz 2b");
     for stride in [2u64 << 20, 1 << 30, (1 << 30) + (2 << 20) + 4096, (1 << 39) + (1 << 21)] {
         for mode in BOTH {

@@ -5,7 +5,9 @@ mod entries;
 mod exhaustion;
 mod frames;
 mod instructions;
+mod longest;
 mod memory;
+mod neighbours;
 mod random;
 mod registered;
 mod roots;
@@ -13,7 +15,7 @@ mod segments;
 mod stops;
 mod user;
 
-use crate::harness::{self, println};
+use crate::harness::{self, events, println, tables, world};
 
 /// What the specification promises of an attack.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,13 +42,16 @@ const fn stopped(name: &'static str, class: &'static str, run: fn()) -> Attack {
     Attack { name, class, expected: Expected::Stopped, run }
 }
 
-const ATTACKS: [Attack; 14] = [
+const ATTACKS: [Attack; 17] = [
     survives("instructions", "privileged and sensitive instructions, both modes", instructions::run),
     survives("entries", "software interrupts, flags, selectors, far transfers, iret, stacks", entries::run),
     survives("memory", "hypervisor's slots, foreign frames, malformed and moving tables", memory::run),
     survives("calls", "wild arguments, unknown ids, batches, shared structures in bad places", calls::run),
     survives("exhaustion", "pool, roots, ports, deadlines, masked events, yield, console", exhaustion::run),
     survives("user", "a user program against its own kernel", user::run),
+    survives("neighbours", "other domains' memory, roots and channels", neighbours::run),
+    survives("longest", "the longest calls, faults and batches without a pause", longest::run),
+    survives("reboot", "a wish to begin anew, at once and again", stops::reboot),
     survives("random", "random calls, tables and user code from a seed", random::run),
     stopped("stop-stack", "a fault on a bad stack, no double-fault stack", stops::stack),
     stopped("stop-double", "a fault on a bad stack, double-fault stack bad too", stops::double),
@@ -57,9 +62,10 @@ const ATTACKS: [Attack; 14] = [
     stopped("stop-area", "area, event page and kernel GS overwritten while events fire", stops::area),
 ];
 
-/// Makes the attack `name`, or prints the table. False: something was answered wrongly, or there is no such attack.
-pub(crate) fn perform(name: &str) -> bool {
-    if name == "list" {
+/// Makes the attacks `names`, which commas separate, or prints the table. False: something was answered wrongly, or there
+/// is no such attack.
+pub(crate) fn perform(names: &str) -> bool {
+    if names == "list" {
         for Attack { name, class, expected, .. } in &ATTACKS {
             let expected = match expected {
                 Expected::Survives => "survives",
@@ -69,16 +75,27 @@ pub(crate) fn perform(name: &str) -> bool {
         }
         return true;
     }
+    names.split(',').all(perform_one)
+}
+
+fn perform_one(name: &str) -> bool {
     let Some(attack) = ATTACKS.iter().find(|attack| attack.name == name) else {
         println!("attack: {name} does not exist");
         return false;
     };
     println!("attack: {name} begins");
+    let mark = world::mark();
+    let (checks_before, began_ns) = (harness::totals().0, events::now_ns());
     (attack.run)();
+    // The tables that it left behind stand in memory that is free again.
+    tables::clear_windows();
+    world::give_back(mark);
     let (checks, wrong) = harness::totals();
+    let checks = checks - checks_before;
     let survived = attack.expected == Expected::Survives && wrong == 0 && checks > 0;
     if survived {
-        println!("attack: {name} survived, {checks} checks");
+        let ms = (events::now_ns() - began_ns) / 1_000_000;
+        println!("attack: {name} survived, {checks} checks in {ms} ms");
     } else {
         println!("attack: {name} failed, {wrong} of {checks} checks wrong");
     }

@@ -1,15 +1,17 @@
 //! Random calls, page tables, accesses and user programs, all from a seed that is printed: `seed=` repeats a run,
-//! `count=` makes it longer.
+//! `count=` says how many calls; those that only put things back do not count. `count=0` never ends.
 
 use super::calls;
 use crate::harness::attempt::{self, BOTH, Mode, code};
 use crate::harness::tables::{self, FRAME, P};
-use crate::harness::{call, check, check_status, events, println, register_again, world};
+use crate::harness::{call, check, check_status, events, option, println, register_again, world};
 use pvops_abi::call::{Base, CallId, Console, Cpu, Event, Mmu, Time};
 use pvops_abi::layout::PortKind;
 
 const DEFAULT_SEED: u64 = 0x70_766f_7073;
-const DEFAULT_COUNT: u64 = 200_000;
+const DEFAULT_COUNT: u64 = 250_000;
+/// Calls from one line on the console to the next.
+const REPORTED: u64 = 50_000;
 /// A random program runs at most this long.
 const PROGRAM_NS: u64 = 200_000;
 /// Frames that random tables and data stand in.
@@ -22,15 +24,6 @@ pub(super) fn next(seed: &mut u64) -> u64 {
     *seed ^= *seed << 25;
     *seed ^= *seed >> 27;
     seed.wrapping_mul(0x2545_f491_4f6c_dd1d)
-}
-
-fn option(key: &str, default: u64) -> u64 {
-    let Some(text) = world::boot().option(key) else { return default };
-    let parsed = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    parsed.unwrap_or(default)
 }
 
 struct Run {
@@ -55,19 +48,24 @@ pub(super) fn run() {
     };
     run.bind_timer();
     let mut statuses = [0u64; 9];
-    for number in 0..count {
+    let mut made = 0;
+    for number in 0.. {
+        if made == count && count != 0 {
+            break;
+        }
         match next(&mut run.seed) % 64 {
             0..=45 => {
-                let status = run.random_call();
-                check_status(status, format_args!("call {number}"));
+                let Some(status) = run.random_call() else { continue };
+                check_status(status, format_args!("step {number}"));
                 statuses[status.unsigned_abs() as usize % 9] += 1;
+                made += 1;
+                if made % REPORTED == 0 {
+                    println!("random: {made} calls made");
+                }
             }
             46..=53 => run.random_entry(),
             54..=61 => run.random_access(number),
             _ => run.random_program(number),
-        }
-        if number % 50_000 == 49_999 {
-            println!("random: {} done", number + 1);
         }
     }
     println!("random: statuses {statuses:?}, {} upcalls", events::count());
@@ -92,8 +90,8 @@ impl Run {
         }
     }
 
-    /// Any call that does not end this guest by itself. What it stands on is registered again where it was changed.
-    fn random_call(&mut self) -> i64 {
+    /// Any call that does not end this guest by itself, or none. What it stands on is registered again where it was changed.
+    fn random_call(&mut self) -> Option<i64> {
         let id = match self.next() % 16 {
             0 => CallId(self.word()),
             1 => CallId(((self.next() % 8) << 16) | (self.next() % 12)),
@@ -104,7 +102,7 @@ impl Run {
         let mut arguments: [u64; 6] = core::array::from_fn(|_| self.word());
         // iret, block and shutdown are not for here; neither is writing over this guest's own code.
         match id {
-            id if matches!(id.0, 0x2_0004 | 0x7_0001 | 0x7_0002) => return 0,
+            id if matches!(id.0, 0x2_0004 | 0x7_0001 | 0x7_0002) => return None,
             id if id == Mmu::LoadRoot.id() => {
                 arguments[0] = match self.next() % 8 {
                     0 => self.bad_root(),
@@ -113,7 +111,7 @@ impl Run {
                 arguments[1] &= 3;
                 arguments[2] = u64::from(self.next().is_multiple_of(16));
             }
-            id if id == Base::Batch.id() => return self.random_batch(),
+            id if id == Base::Batch.id() => return Some(self.random_batch()),
             id if id == Cpu::Cpuid.id() => arguments[2] = self.harmless(arguments[2]),
             id if id == Console::Write.id() => {
                 arguments[1] = u64::from(self.next().is_multiple_of(8)) * self.next()
@@ -122,14 +120,14 @@ impl Run {
             id if id == Event::RegisterPage.id() || id == Cpu::RegisterArea.id() => {
                 arguments[0] = self.harmless(arguments[0]);
             }
-            id if id == Mmu::SetCommonSlots.id() && !self.next().is_multiple_of(64) => return 0,
+            id if id == Mmu::SetCommonSlots.id() && !self.next().is_multiple_of(64) => return None,
             _ => {}
         }
         let status = call(id, &arguments).status;
         if id.0 >> 16 == 2 && status == 0 {
             register_again();
         }
-        status
+        Some(status)
     }
 
     /// An address that is the arena's, or not in memory at all.

@@ -3,10 +3,11 @@
 
 use super::random;
 use crate::harness::attempt::{self, Mode, code};
-use crate::harness::{call, events, println, tables, world};
+use crate::harness::{call, check, events, option, println, tables, world};
 use core::sync::atomic::Ordering;
 use pvops_abi::call::{Cpu, Event};
 use pvops_abi::layout::PortKind;
+use pvops_abi::ops::sched::{self, ShutdownReason};
 
 /// Executes an invalid opcode with a stack that is not there.
 fn fault_on_bad_stack() {
@@ -59,6 +60,15 @@ pub(super) fn iret() {
     state.rbx = world::start_info().reserved_ranges[0].start + (1 << 30) + 5 * 4096 - 72;
     state.rsi = world::start_info().hypercall_page_virt + pvops_abi::call::IRET_STUB_OFFSET;
     attempt::run(&state);
+}
+
+/// A domain that begins anew as soon as it has begun, until the clock, which goes on, says that it was often enough.
+pub(super) fn reboot() {
+    let until_ms = option("until_ms", 0);
+    if events::now_ns() < until_ms * 1_000_000 {
+        sched::shutdown(ShutdownReason::Reboot, 0)
+    }
+    check(true, format_args!("the last start"));
 }
 
 /// The kernel is gone with the return from the call.

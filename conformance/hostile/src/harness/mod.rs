@@ -43,6 +43,16 @@ pub(crate) fn call(id: CallId, arguments: &[u64]) -> Reply {
     hyper::call(id, all)
 }
 
+/// A number from the command line, decimal or after `0x`.
+pub(crate) fn option(key: &str, default: u64) -> u64 {
+    let Some(text) = world::boot().option(key) else { return default };
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.unwrap_or(default)
+}
+
 /// Registers area, trap table, entries, stack and GS base again. Under the ABI `start_cpu` is nothing but that.
 pub(crate) fn register_again() {
     ops::cpu::start_cpu(0, &world::BLOCK, crate::guest::HANDLERS);

@@ -57,6 +57,13 @@ pub(crate) fn flush_everything() {
     assert_eq!(call(Mmu::FlushAll.id(), &[0, u64::MAX, 1]).status, 0, "a flush of everything");
 }
 
+/// Empties the slots for experiments in the base root, but not the last, which holds what attempts need.
+pub(crate) fn clear_windows() {
+    load_base_root();
+    (WINDOW_SLOT..WINDOW_SLOT + 15).for_each(|slot| world::put(base_root() + slot * 8, 0));
+    flush_everything();
+}
+
 /// Drops the translation of one page.
 pub(crate) fn flush(address: u64) {
     assert_eq!(call(Mmu::FlushPage.id(), &[address, 0, u64::MAX]).status, 0, "a flush of a page");

@@ -1,15 +1,26 @@
-//! A guest that attacks: each attack ends as the specification says, and the hypervisor stays whole.
+//! A guest that attacks: each attack ends as the specification says, the hypervisor stays whole, and a neighbour
+//! keeps its deadlines and its memory meanwhile.
 //!
 //! The guest knows its attacks and prints their table; the first case compares that with the one here, so that none
 //! is left out. A case boots one attack. Those after which the guest goes on are groups of many small ones.
+//!
+//! The neighbour is the demo kernel's real-time role, preferred, on the same CPU. That CPU's clock is its instructions, so
+//! how late the neighbour was is the same on every computer, and has a bound. On two CPUs emulation has to run them
+//! by turns to count instructions, and the turns are longer than a period; there the clock is this computer's, and
+//! nothing is asserted that is time.
 
 use std::time::Duration;
 
-use system_image::ExitStatus;
+use system_image::{CrashPolicy, ExitStatus};
 
-use super::case::{Case, Context, ensure, expect_status, expect_text};
+use super::case::{BOOT_LIMIT, Case, Context, ensure, expect_status, expect_text};
+use super::realtime;
 use crate::boot::World;
+use crate::disk_image::Contents;
 use crate::failure::Failure;
+use crate::machine::{DEBUG_EXIT_PORT, Machine};
+use crate::manifest::{Manifest, ManifestDomain};
+use crate::results;
 use crate::session::{Ended, last_lines, without_escapes};
 
 /// How an attack has to end.
@@ -21,64 +32,192 @@ enum Expected {
     Stopped(&'static str),
 }
 
-const ATTACKS: [(&str, Expected); 14] = [
-    ("instructions", Expected::Survives),
-    ("entries", Expected::Survives),
-    ("memory", Expected::Survives),
-    ("calls", Expected::Survives),
-    ("exhaustion", Expected::Survives),
-    ("user", Expected::Survives),
-    ("random", Expected::Survives),
-    ("stop-stack", Expected::Stopped("fault while delivering a fault")),
-    ("stop-double", Expected::Stopped("double-fault stack not accessible")),
-    ("stop-gate", Expected::Stopped("invalid opcode, no handler")),
-    ("stop-handler", Expected::Stopped("fault while delivering a fault")),
-    ("stop-iret", Expected::Stopped("iret from a stack that is not accessible")),
-    ("stop-root", Expected::Stopped("double-fault stack not accessible")),
-    ("stop-area", Expected::Stopped("fault while delivering a fault")),
+/// The attacks, and for how many milliseconds the neighbour is at work. An attack that outlasts it fails the case.
+const ATTACKS: [(&str, Expected, u64); 17] = [
+    ("instructions", Expected::Survives, 200),
+    ("entries", Expected::Survives, 200),
+    ("memory", Expected::Survives, 400),
+    ("calls", Expected::Survives, 500),
+    ("exhaustion", Expected::Survives, 2000),
+    ("user", Expected::Survives, 200),
+    ("neighbours", Expected::Survives, 500),
+    ("longest", Expected::Survives, 800),
+    ("reboot", Expected::Survives, 800),
+    ("random", Expected::Survives, 4000),
+    ("stop-stack", Expected::Stopped("fault while delivering a fault"), 200),
+    ("stop-double", Expected::Stopped("double-fault stack not accessible"), 200),
+    ("stop-gate", Expected::Stopped("invalid opcode, no handler"), 200),
+    ("stop-handler", Expected::Stopped("fault while delivering a fault"), 200),
+    ("stop-iret", Expected::Stopped("iret from a stack that is not accessible"), 200),
+    ("stop-root", Expected::Stopped("double-fault stack not accessible"), 200),
+    ("stop-area", Expected::Stopped("fault while delivering a fault"), 500),
 ];
+/// A million random calls: a boot per seed, of [`CALLS`] each.
+const SEEDS: [u64; 4] = [0x70_766f_7073, 1, 0x5eed, 0xffff_ffff_ffff_fff1];
+const CALLS: u64 = 250_000;
+/// Releases of the neighbour per millisecond: many, so that they meet everything that an attack does.
+const PERIODS_PER_MS: u64 = 5;
 
 /// What the hypervisor prints when it failed itself.
-const DEFECTS: [&str; 2] = ["hypervisor fault", "hypervisor panic"];
+pub const DEFECTS: [&str; 2] = ["hypervisor fault", "hypervisor panic"];
 
 // covers: ERR-003, LAY-003, SEC-001
 /// All of them.
 pub fn cases() -> Vec<Case> {
-    let table = Case::boot("hostile guest: the table of attacks is this one", table);
-    let attacks = ATTACKS.into_iter().map(|(attack, expected)| {
-        Case::boot(format!("hostile guest: {attack}"), move |context, limit| {
-            let ended = boot(context, attack, limit)?;
-            match expected {
-                Expected::Survives => {
-                    expect_status(&ended, 0)?;
-                    expect_text(&ended, &format!("attack: {attack} survived"))
-                }
-                Expected::Stopped(cause) => {
-                    expect_status(&ended, ExitStatus::DOMAIN_CRASHED.code())?;
-                    expect_text(&ended, &format!("attack: {attack} begins"))?;
-                    expect_text(&ended, &format!("crashed: {cause}"))
-                }
-            }
-        })
-    });
-    std::iter::once(table).chain(attacks).collect()
+    let mut cases = vec![Case::boot("hostile guest: the table of attacks is this one", table)];
+    for (attack, expected, ms) in ATTACKS.into_iter().filter(|(attack, ..)| *attack != "random") {
+        cases.push(Case::boot(format!("hostile guest: {attack}"), move |context, limit| {
+            let ended = beside(context, &options(attack), CrashPolicy::Stop, ms, limit)?;
+            expect_end(&ended, attack, expected)
+        }));
+    }
+    for seed in SEEDS {
+        cases.push(Case::boot(
+            format!("hostile guest: random calls from seed {seed:#x}"),
+            move |context, limit| {
+                let (_, expected, ms) = ATTACKS[9];
+                let cmdline = format!("attack=random seed={seed} count={CALLS}");
+                let ended = beside(context, &cmdline, CrashPolicy::Stop, ms, limit)?;
+                expect_text(&ended, &format!("random: {CALLS} calls made"))?;
+                expect_end(&ended, "random", expected)
+            },
+        ));
+    }
+    cases.push(Case::boot("hostile guest: crashes as often as its policy allows", crash_loop));
+    cases.push(Case::boot("hostile guest: everything, beside a neighbour on another CPU", other_cpu));
+    // Instruction by instruction.
+    cases.iter_mut().for_each(|case| case.limit = 2 * BOOT_LIMIT);
+    cases
 }
 
-/// Boots the guest with one attack; the hypervisor must not have failed, whatever came of it.
-fn boot(context: &Context, attack: &str, limit: Duration) -> Result<Ended, Failure> {
-    let cmdline = format!("attack={attack}");
-    let ended = context.run_guest(World::Hypervisor, &context.kernels()?.hostile, &cmdline, limit)?;
+/// The command line of an attack.
+fn options(attack: &str) -> String {
+    match attack {
+        "neighbours" => format!("attack={attack} channels=1"),
+        "reboot" => format!("attack={attack} until_ms=500"),
+        _ => format!("attack={attack}"),
+    }
+}
+
+fn expect_end(ended: &Ended, attack: &str, expected: Expected) -> Result<(), Failure> {
+    match expected {
+        Expected::Survives => {
+            expect_status(ended, 0)?;
+            expect_text(ended, &format!("attack: {attack} survived"))
+        }
+        Expected::Stopped(cause) => {
+            expect_status(ended, ExitStatus::DOMAIN_CRASHED.code())?;
+            expect_text(ended, &format!("attack: {attack} begins"))?;
+            expect_text(ended, &format!("crashed: {cause}"))
+        }
+    }
+}
+
+/// The hypervisor must not have failed, whatever came of the guest.
+fn expect_no_defect(ended: &Ended) -> Result<(), Failure> {
     for defect in DEFECTS {
         ensure(
             !ended.console.contains(defect),
             format_args!("the console shows {defect:?}{}", last_lines(&ended.console)),
         )?;
     }
+    Ok(())
+}
+
+/// Boots a hostile guest and a neighbour with a channel between them.
+fn boot(
+    context: &Context,
+    domains: [ManifestDomain; 2],
+    machine: &Machine,
+    limit: Duration,
+) -> Result<Ended, Failure> {
+    let kernels = context.kernels()?;
+    let manifest = Manifest {
+        domains: domains.into(),
+        channels: vec![[0, 1]],
+        ..Manifest::for_guest(kernels.hostile.clone(), "")
+    };
+    let contents = Contents::hypervisor(kernels.hypervisor.clone(), manifest.compile(Some(DEBUG_EXIT_PORT))?);
+    let ended = context.start(&contents, machine, limit)?.finish()?;
+    expect_no_defect(&ended)?;
     Ok(ended)
 }
 
+fn hostile(context: &Context, cmdline: &str) -> Result<ManifestDomain, Failure> {
+    let guest = context.kernels()?.hostile.clone();
+    Ok(ManifestDomain { name: "hostile".into(), ..Manifest::for_guest(guest, cmdline).domains.remove(0) })
+}
+
+fn neighbour(context: &Context, cmdline: &str, cpu: u32) -> Result<ManifestDomain, Failure> {
+    let mut domain = Manifest::for_guest(context.kernels()?.demo.clone(), cmdline).domains.remove(0);
+    domain.name = "neighbour".into();
+    (domain.vcpus[0].cpu, domain.vcpus[0].priority) = (cpu, 24);
+    Ok(domain)
+}
+
+/// Boots a hostile guest beside a neighbour on the same CPU, which must be in time for `ms`, and longer than the
+/// hostile guest lives.
+fn beside(
+    context: &Context,
+    cmdline: &str,
+    policy: CrashPolicy,
+    ms: u64,
+    limit: Duration,
+) -> Result<Ended, Failure> {
+    let periods = ms * PERIODS_PER_MS;
+    let realtime =
+        format!("run=rt strict=1 period_us={} work_kib=4 periods={periods}", 1000 / PERIODS_PER_MS);
+    let attacker = ManifestDomain { crash_policy: policy, ..hostile(context, cmdline)? };
+    let machine = Machine { icount: true, ..Machine::default() };
+    let ended = boot(context, [attacker, neighbour(context, &realtime, 0)?], &machine, limit)?;
+    expect_text(&ended, "[neighbour] result: verdict ok")?;
+    realtime::in_time(&results::parse(&results::lines_of(&ended.console, "neighbour")), periods)?;
+    let end_of_neighbour = ended.console.find("[neighbour] result: verdict");
+    let end_of_attack =
+        ["[hostile] attack: ", "domain 'hostile' crashed"].map(|text| ended.console.rfind(text));
+    ensure(
+        end_of_attack.into_iter().max().flatten() < end_of_neighbour,
+        format_args!("the neighbour was done before the attack: {ms} ms are not enough"),
+    )?;
+    Ok(ended)
+}
+
+/// The domain begins anew 16 times, which is as often as can be allowed, and crashes at once.
+fn crash_loop(context: &Context, limit: Duration) -> Result<(), Failure> {
+    const TIMES: u32 = system_image::layout::MAX_RESTARTS;
+    let policy = CrashPolicy::Restart { times: TIMES, within_seconds: 60 };
+    let ended = beside(context, "attack=stop-gate", policy, 2000, limit)?;
+    expect_status(&ended, ExitStatus::DOMAIN_CRASHED.code())?;
+    let crashes = ended.console.matches("pvops: domain 'hostile' crashed: ").count();
+    ensure(crashes == TIMES as usize + 1, format_args!("{crashes} dumps, not {}", TIMES + 1))
+}
+
+/// All attacks that can be survived, one after the other, on a CPU of their own.
+fn other_cpu(context: &Context, limit: Duration) -> Result<(), Failure> {
+    let survived = ATTACKS.iter().filter(|(attack, expected, _)| {
+        // This one begins anew, and with it the list.
+        *expected == Expected::Survives && *attack != "reboot"
+    });
+    let names: Vec<&str> = survived.map(|(attack, ..)| *attack).collect();
+    let attacker = ManifestDomain {
+        memory_bytes: 128 << 20,
+        ..hostile(context, &format!("attack={} channels=1 count=50000", names.join(",")))?
+    };
+    let machine = Machine { cpus: 2, ..Machine::default() };
+    let ended = boot(context, [attacker, neighbour(context, "run=rt periods=8000", 1)?], &machine, limit)?;
+    for attack in names {
+        expect_end(&ended, attack, Expected::Survives)?;
+    }
+    for line in ["rt_periods 8000", "rt_memory_changes 0", "rt_early_releases 0", "verdict ok"] {
+        expect_text(&ended, &format!("[neighbour] result: {line}"))?;
+    }
+    Ok(())
+}
+
+/// What the guest says that it can do.
 fn table(context: &Context, limit: Duration) -> Result<(), Failure> {
-    let ended = boot(context, "list", limit)?;
+    let ended = context.run_guest(World::Hypervisor, &context.kernels()?.hostile, "attack=list", limit)?;
+    expect_no_defect(&ended)?;
     expect_status(&ended, 0)?;
     let console = without_escapes(&ended.console);
     let listed: Vec<&str> = console
@@ -86,7 +225,7 @@ fn table(context: &Context, limit: Duration) -> Result<(), Failure> {
         .filter_map(|line| line.strip_prefix("attack: ")?.split_once(':'))
         .map(|(row, _)| row)
         .collect();
-    let expected = ATTACKS.map(|(attack, expected)| {
+    let expected = ATTACKS.map(|(attack, expected, _)| {
         let outcome = if expected == Expected::Survives { "survives" } else { "stopped" };
         format!("{attack} expected {outcome}")
     });

@@ -101,7 +101,8 @@ fn beside_realtime(context: &Context, limit: Duration) -> Result<(), Failure> {
         ended.console.rfind("domain 'fragile' crashed") < end,
         "the neighbour was done before the last crash",
     )?;
-    realtime::in_time(&results::parse(&results::lines_of(&ended.console, "neighbour")))
+    let values = results::parse(&results::lines_of(&ended.console, "neighbour"));
+    realtime::in_time(&values, realtime::DEFAULT_PERIODS)
 }
 
 /// A wish is no crash: no dump, no limit, no policy needed. The neighbour's crash ends it all.

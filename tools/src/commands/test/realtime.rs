@@ -44,14 +44,17 @@ fn alone(context: &Context, world: World, limit: Duration) -> Result<(), Failure
     let ended = context.start(&contents, &one_cpu(), limit)?.finish()?;
     expect_status(&ended, 0)?;
     expect_text(&ended, "result: verdict ok")?;
-    in_time(&results::parse(&ended.console))
+    in_time(&results::parse(&ended.console), DEFAULT_PERIODS)
 }
 
-/// No miss, no change, and never later than the bound.
-pub(super) fn in_time(values: &[Value]) -> Result<(), Failure> {
+/// What the role does unless told otherwise.
+pub(super) const DEFAULT_PERIODS: u64 = 2000;
+
+/// No miss in `periods`, no change, and never later than the bound.
+pub(super) fn in_time(values: &[Value], periods: u64) -> Result<(), Failure> {
     let number = |name| results::number(values, name);
     for (name, expected) in
-        [("rt_periods", 2000), ("rt_missed", 0), ("rt_memory_changes", 0), ("rt_early_releases", 0)]
+        [("rt_periods", periods), ("rt_missed", 0), ("rt_memory_changes", 0), ("rt_early_releases", 0)]
     {
         let found = number(name);
         ensure(found == Some(expected), format_args!("{name} is {found:?}, not {expected}"))?;
@@ -80,7 +83,7 @@ fn same_cpu(context: &Context, limit: Duration) -> Result<(), Failure> {
     expect_status(&ended, 0)?;
     expect_text(&ended, "[rt] result: verdict ok")?;
     expect_text(&ended, "[gp] result: verdict ok")?;
-    in_time(&results::parse(&results::lines_of(&ended.console, "rt")))?;
+    in_time(&results::parse(&results::lines_of(&ended.console, "rt")), DEFAULT_PERIODS)?;
     let end_of = |domain: &str| ended.console.find(&format!("[{domain}] result: verdict"));
     ensure(end_of("rt") < end_of("gp"), "the neighbour was done before the last deadline")
 }

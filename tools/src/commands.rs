@@ -11,4 +11,5 @@ pub mod image;
 pub mod run;
 pub mod setup;
 pub mod size;
+pub mod soak;
 pub mod test;

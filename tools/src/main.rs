@@ -34,7 +34,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{book, build, conform, coverage, demo, describe, header, image, run, setup, size, test};
+use commands::{book, build, conform, coverage, demo, describe, header, image, run, setup, size, soak, test};
 use failure::Failure;
 use workspace::Workspace;
 
@@ -66,6 +66,8 @@ enum Command {
     Coverage(coverage::Arguments),
     /// Runs all tests
     Test(test::Arguments),
+    /// Runs hostile guests beside real-time guests for long
+    Soak(soak::Arguments),
     /// Reports the hypervisor's memory footprint
     Size(size::Arguments),
     /// Writes the ABI's C header, spec/pvops.h, from the crate pvops-abi
@@ -97,6 +99,7 @@ fn execute(command: &Command, workspace: &Workspace) -> Result<ExitCode, Failure
         Command::Conform(arguments) => conform::execute(workspace, arguments),
         Command::Coverage(arguments) => coverage::execute(workspace, arguments),
         Command::Test(arguments) => test::execute(workspace, arguments),
+        Command::Soak(arguments) => soak::execute(workspace, arguments),
         Command::Size(arguments) => size::execute(workspace, arguments),
         Command::Book => book::execute(workspace),
         Command::Header(arguments) => header::execute(workspace, arguments),

@@ -122,6 +122,26 @@ impl Session {
         }
     }
 
+    /// The whole lines that the console has shown since the last call, without terminal escapes.
+    pub fn take_lines(&mut self) -> String {
+        let buffer = self.console.lock();
+        let new = &buffer.bytes[self.matched..];
+        let end = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        self.matched += end;
+        without_escapes(&String::from_utf8_lossy(&new[..end]))
+    }
+
+    /// How long the machine's threads have waited for a CPU of this computer; `None`: it does not say.
+    pub fn waited_for_cpu(&self) -> Option<Duration> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).ok()?;
+        let waited_ns = |thread: std::io::Result<fs::DirEntry>| {
+            // Time run, time waited, number of turns.
+            let text = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            text.split_whitespace().nth(1)?.parse::<u64>().ok()
+        };
+        Some(Duration::from_nanos(threads.filter_map(waited_ns).sum()))
+    }
+
     /// Types into the console.
     pub fn send(&mut self, bytes: &[u8]) {
         // A machine that has ended takes no input; how it ended is told by `finish`.

@@ -17,11 +17,12 @@ mod domains;
 mod doorbells;
 mod elf_edit;
 mod host;
-mod hostile;
+pub mod hostile;
 mod lifecycle;
 mod readme;
 mod realtime;
 mod shell;
+mod soak;
 mod specification;
 mod wire;
 
@@ -95,6 +96,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(bad_systems::cases());
     cases.extend(configs::cases());
     cases.extend(hostile::cases());
+    cases.extend(soak::cases());
     cases.extend(debugger::cases());
     cases.extend(host::cases());
     cases

@@ -1,5 +1,6 @@
 //! Random calls, page tables, accesses and user programs, all from a seed that is printed: `seed=` repeats a run,
-//! `count=` says how many calls; those that only put things back do not count. `count=0` never ends.
+//! `count=` says how many calls; those that only put things back do not count. `count=0` never ends. `vary=1` mixes the
+//! clock into the seed, so that a domain that begins anew does other things.
 
 use super::calls;
 use crate::harness::attempt::{self, BOTH, Mode, code};
@@ -11,7 +12,7 @@ use pvops_abi::layout::PortKind;
 const DEFAULT_SEED: u64 = 0x70_766f_7073;
 const DEFAULT_COUNT: u64 = 250_000;
 /// Calls from one line on the console to the next.
-const REPORTED: u64 = 50_000;
+const REPORTED: u64 = 10_000;
 /// A random program runs at most this long.
 const PROGRAM_NS: u64 = 200_000;
 /// Frames that random tables and data stand in.
@@ -35,7 +36,10 @@ struct Run {
 }
 
 pub(super) fn run() {
-    let seed = option("seed", DEFAULT_SEED).max(1);
+    let mut seed = option("seed", DEFAULT_SEED).max(1);
+    if option("vary", 0) != 0 {
+        seed = next(&mut seed) ^ events::now_ns();
+    }
     let count = option("count", DEFAULT_COUNT);
     println!("random: seed={seed:#x} count={count}");
     let arena = world::frames(ARENA_FRAMES * 4096, 4096);

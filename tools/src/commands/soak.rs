@@ -134,7 +134,7 @@ pub fn manifest(hostile: &ElfFile, demo: &ElfFile, clock: Clock, seed: u64) -> R
         domains.push(attacker);
     }
     let manifest =
-        Manifest { name: "soak".into(), domains, channels: (2..8).map(|peer| [0, peer]).collect() };
+        Manifest { name: "soak".into(), domains, channels: (2..8).map(|peer| [0, peer].into()).collect() };
     manifest.compile(Some(DEBUG_EXIT_PORT))
 }
 

@@ -8,6 +8,7 @@ mod instructions;
 mod longest;
 mod memory;
 mod neighbours;
+mod ports;
 mod random;
 mod registered;
 mod roots;
@@ -42,13 +43,14 @@ const fn stopped(name: &'static str, class: &'static str, run: fn()) -> Attack {
     Attack { name, class, expected: Expected::Stopped, run }
 }
 
-const ATTACKS: [Attack; 17] = [
+const ATTACKS: [Attack; 18] = [
     survives("instructions", "privileged and sensitive instructions, both modes", instructions::run),
     survives("entries", "software interrupts, flags, selectors, far transfers, iret, stacks", entries::run),
     survives("memory", "hypervisor's slots, foreign frames, malformed and moving tables", memory::run),
     survives("calls", "wild arguments, unknown ids, batches, shared structures in bad places", calls::run),
     survives("exhaustion", "pool, roots, ports, deadlines, masked events, yield, console", exhaustion::run),
     survives("user", "a user program against its own kernel", user::run),
+    survives("ports", "a user program at its kernel's I/O ports, the kernel beside them", ports::run),
     survives("neighbours", "other domains' memory, roots and channels", neighbours::run),
     survives("longest", "the longest calls, faults and batches without a pause", longest::run),
     survives("reboot", "a wish to begin anew, at once and again", stops::reboot),

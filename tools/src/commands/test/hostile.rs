@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use system_image::{CrashPolicy, ExitStatus};
+use system_image::{CrashPolicy, Device, ExitStatus, PortRange};
 
 use super::case::{BOOT_LIMIT, Case, Context, ensure, expect_status, expect_text};
 use super::realtime;
@@ -33,17 +33,18 @@ enum Expected {
 }
 
 /// The attacks, and for how many milliseconds the neighbour is at work. An attack that outlasts it fails the case.
-const ATTACKS: [(&str, Expected, u64); 17] = [
+const ATTACKS: [(&str, Expected, u64); 18] = [
     ("instructions", Expected::Survives, 200),
     ("entries", Expected::Survives, 200),
     ("memory", Expected::Survives, 400),
     ("calls", Expected::Survives, 500),
     ("exhaustion", Expected::Survives, 2000),
     ("user", Expected::Survives, 200),
+    ("ports", Expected::Survives, 200),
     ("neighbours", Expected::Survives, 500),
     ("longest", Expected::Survives, 800),
     ("reboot", Expected::Survives, 800),
-    ("random", Expected::Survives, 4000),
+    ("random", Expected::Survives, RANDOM_MS),
     ("stop-stack", Expected::Stopped("fault while delivering a fault"), 200),
     ("stop-double", Expected::Stopped("double-fault stack not accessible"), 200),
     ("stop-gate", Expected::Stopped("invalid opcode, no handler"), 200),
@@ -55,8 +56,12 @@ const ATTACKS: [(&str, Expected, u64); 17] = [
 /// A million random calls: a boot per seed, of [`CALLS`] each.
 const SEEDS: [u64; 4] = [0x70_766f_7073, 1, 0x5eed, 0xffff_ffff_ffff_fff1];
 const CALLS: u64 = 250_000;
+const RANDOM_MS: u64 = 4000;
 /// Releases of the neighbour per millisecond: many, so that they meet everything that an attack does.
 const PERIODS_PER_MS: u64 = 5;
+
+/// Ports of the hostile guest's own. There need not be a device.
+const PORTS: PortRange = PortRange { first: 0x2e8, count: 8 };
 
 /// What the hypervisor prints when it failed itself.
 pub const DEFECTS: [&str; 2] = ["hypervisor fault", "hypervisor panic"];
@@ -75,7 +80,7 @@ pub fn cases() -> Vec<Case> {
         cases.push(Case::boot(
             format!("hostile guest: random calls from seed {seed:#x}"),
             move |context, limit| {
-                let (_, expected, ms) = ATTACKS[9];
+                let (expected, ms) = (Expected::Survives, RANDOM_MS);
                 let cmdline = format!("attack=random seed={seed} count={CALLS}");
                 let ended = beside(context, &cmdline, CrashPolicy::Stop, ms, limit)?;
                 expect_text(&ended, &format!("random: {CALLS} calls made"))?;
@@ -94,6 +99,7 @@ pub fn cases() -> Vec<Case> {
 fn options(attack: &str) -> String {
     match attack {
         "neighbours" => format!("attack={attack} channels=1"),
+        "ports" => format!("attack={attack} port={:#x}", PORTS.first),
         "reboot" => format!("attack={attack} until_ms=500"),
         _ => format!("attack={attack}"),
     }
@@ -134,7 +140,7 @@ fn boot(
     let kernels = context.kernels()?;
     let manifest = Manifest {
         domains: domains.into(),
-        channels: vec![[0, 1]],
+        channels: vec![[0, 1].into()],
         ..Manifest::for_guest(kernels.hostile.clone(), "")
     };
     let contents = Contents::hypervisor(kernels.hypervisor.clone(), manifest.compile(Some(DEBUG_EXIT_PORT))?);
@@ -145,7 +151,9 @@ fn boot(
 
 fn hostile(context: &Context, cmdline: &str) -> Result<ManifestDomain, Failure> {
     let guest = context.kernels()?.hostile.clone();
-    Ok(ManifestDomain { name: "hostile".into(), ..Manifest::for_guest(guest, cmdline).domains.remove(0) })
+    let devices = vec![Device { ports: Some(PORTS), ..Device::default() }.into()];
+    let domain = Manifest::for_guest(guest, cmdline).domains.remove(0);
+    Ok(ManifestDomain { name: "hostile".into(), devices, ..domain })
 }
 
 fn neighbour(context: &Context, cmdline: &str, cpu: u32) -> Result<ManifestDomain, Failure> {
@@ -201,7 +209,10 @@ fn other_cpu(context: &Context, limit: Duration) -> Result<(), Failure> {
     let names: Vec<&str> = survived.map(|(attack, ..)| *attack).collect();
     let attacker = ManifestDomain {
         memory_bytes: 128 << 20,
-        ..hostile(context, &format!("attack={} channels=1 count=50000", names.join(",")))?
+        ..hostile(
+            context,
+            &format!("attack={} channels=1 count=50000 port={:#x}", names.join(","), PORTS.first),
+        )?
     };
     let machine = Machine { cpus: 2, ..Machine::default() };
     let ended = boot(context, [attacker, neighbour(context, "run=rt periods=8000", 1)?], &machine, limit)?;

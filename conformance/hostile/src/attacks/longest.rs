@@ -13,10 +13,13 @@ const STAGE_NS: u64 = 25_000_000;
 /// As many as the hypervisor caches, and some.
 const ROOTS: usize = 66;
 
+/// One round of something long: the roots, and the number of the round.
+type Stage = fn(&[u64; ROOTS], u64);
+
 pub(super) fn run() {
     map_sparsely();
     let roots: [u64; ROOTS] = core::array::from_fn(|_| tables::copy_of_base_root());
-    let stages: [(&str, fn(&[u64; ROOTS], u64)); 10] = [
+    let stages: [(&str, Stage); 10] = [
         ("populate", populate),
         ("roots", load_roots),
         ("flushes", flushes),
@@ -99,7 +102,7 @@ fn common_slots(roots: &[u64; ROOTS], round: u64) {
     let bitmap = world::frame();
     // The experimental slots, but not those of user pages and code.
     world::put(bitmap, 0xff << tables::WINDOW_SLOT);
-    world::put(bitmap + 8, if round % 2 == 0 { u64::MAX << 8 } else { 0 });
+    world::put(bitmap + 8, if round.is_multiple_of(2) { u64::MAX << 8 } else { 0 });
     let reply = call(Mmu::SetCommonSlots.id(), &[bitmap]);
     check(reply.status == 0, format_args!("common slots: status {}", reply.status));
     world::give_back(mark);
@@ -161,7 +164,7 @@ fn returns(_: &[u64; ROOTS], round: u64) {
 }
 
 fn deliver(_: &[u64; ROOTS], round: u64) {
-    let id = if round % 2 == 0 { Event::Deliver.id() } else { Sched::Yield.id() };
+    let id = if round.is_multiple_of(2) { Event::Deliver.id() } else { Sched::Yield.id() };
     check(call(id, &[]).status == 0, format_args!("{:#x} in round {round}", id.0));
 }
 

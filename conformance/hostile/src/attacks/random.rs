@@ -63,7 +63,7 @@ pub(super) fn run() {
                 check_status(status, format_args!("step {number}"));
                 statuses[status.unsigned_abs() as usize % 9] += 1;
                 made += 1;
-                if made % REPORTED == 0 {
+                if made.is_multiple_of(REPORTED) {
                     println!("random: {made} calls made");
                 }
             }

@@ -73,6 +73,8 @@ pub fn cases() -> Vec<Case> {
     for (attack, expected, ms) in ATTACKS.into_iter().filter(|(attack, ..)| *attack != "random") {
         cases.push(Case::boot(format!("hostile guest: {attack}"), move |context, limit| {
             let ended = beside(context, &options(attack), CrashPolicy::Stop, ms, limit)?;
+            let starts = ended.console.matches(&format!("attack: {attack} begins")).count();
+            ensure((attack == "reboot") == (starts > 2), format_args!("it began {starts} times"))?;
             expect_end(&ended, attack, expected)
         }));
     }

@@ -5,8 +5,8 @@
 //! vCPU is placed on collects it when the vCPU is current, and turns bits into event ports. So no CPU ever
 //! touches the state of a domain that it does not run.
 
-use super::{MAX_VCPUS, NAME_BYTES, console};
-use crate::arch::x86_64::{apic, cpu, machine};
+use super::{MAX_VCPUS, NAME_BYTES, console, turn};
+use crate::arch::x86_64::{apic, cpu, machine, time};
 use crate::sched::{MAX_READY, Policy, VcpuId};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use spin::Mutex;
@@ -36,6 +36,10 @@ pub const MAIL_DOORBELLS: u64 = (1 << system_image::layout::MAX_CHANNELS) - 1;
 pub const MAIL_DEVICES_SHIFT: u32 = system_image::layout::MAX_CHANNELS as u32;
 /// See [`MAIL_DEVICES_SHIFT`].
 pub const MAIL_DEVICES: u64 = ((1 << system_image::layout::MAX_DEVICES) - 1) << MAIL_DEVICES_SHIFT;
+
+/// Kicks of other CPUs that one CPU looks at within [`KICKS_NS`].
+const MOST_KICKS: u32 = 8;
+const KICKS_NS: u64 = 128_000;
 
 /// No deadline.
 pub const NEVER: u64 = u64::MAX;
@@ -186,8 +190,27 @@ fn wake(id: VcpuId, entry: &Entry) {
     this.reschedule.set(true);
 }
 
-/// Another CPU left mail here, or paused somebody.
+/// Another CPU left mail here, or paused somebody. A peer that does nothing but ring could keep a CPU of others busy
+/// with that, so behind [`MOST_KICKS`] the mail waits for the end of [`KICKS_NS`]; as long as it is not collected, nobody
+/// kicks on its account.
 pub fn kicked() {
+    let this = cpu();
+    let now = time::now_ns();
+    if this.kicks_end_ns.get() <= now {
+        this.kicks_end_ns.set(now + KICKS_NS);
+        this.kicks.set(0);
+    }
+    if this.kicks.get() == MOST_KICKS {
+        this.look_ns.set(this.kicks_end_ns.get());
+        turn::arm_timer();
+    } else {
+        this.kicks.set(this.kicks.get() + 1);
+        look_for_mail();
+    }
+}
+
+/// Finds those of this CPU who have mail.
+pub fn look_for_mail() {
     cpu().reschedule.set(true);
     for (id, entry) in of_this_cpu() {
         if entry.mail.load(Ordering::SeqCst) != 0 {

@@ -110,7 +110,7 @@ fn idle() {
 }
 
 /// Arms this CPU's timer for the next deadline of its vCPUs, for the end of the slice if somebody waits for it, and for
-/// the console if CPU 0 is to send.
+/// mail that has to wait, and for the console if CPU 0 is to send.
 pub fn arm_timer() {
     let this = cpu();
     let deadlines = registry::of_this_cpu().map(|(_, entry)| entry.deadline_ns());
@@ -120,6 +120,9 @@ pub fn arm_timer() {
     }
     if this.number.get() == 0 {
         next = next.min(console::next_ns());
+    }
+    if this.look_ns.get() != 0 {
+        next = next.min(this.look_ns.get());
     }
     apic::arm_timer(next);
 }
@@ -136,6 +139,10 @@ pub fn timer_expired() {
     }
     if this.number.get() == 0 && console::next_ns() <= now {
         console::send();
+    }
+    if this.look_ns.get() != 0 && this.look_ns.get() <= now {
+        this.look_ns.set(0);
+        registry::look_for_mail();
     }
     if this.slice_end_ns.get() <= now {
         this.slice_end_ns.set(now + SLICE_NS);

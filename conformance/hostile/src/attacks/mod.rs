@@ -43,7 +43,7 @@ const fn stopped(name: &'static str, class: &'static str, run: fn()) -> Attack {
     Attack { name, class, expected: Expected::Stopped, run }
 }
 
-const ATTACKS: [Attack; 18] = [
+const ATTACKS: [Attack; 20] = [
     survives("instructions", "privileged and sensitive instructions, both modes", instructions::run),
     survives("entries", "software interrupts, flags, selectors, far transfers, iret, stacks", entries::run),
     survives("memory", "hypervisor's slots, foreign frames, malformed and moving tables", memory::run),
@@ -52,6 +52,8 @@ const ATTACKS: [Attack; 18] = [
     survives("user", "a user program against its own kernel", user::run),
     survives("ports", "a user program at its kernel's I/O ports, the kernel beside them", ports::run),
     survives("neighbours", "other domains' memory, roots and channels", neighbours::run),
+    survives("ring", "a declared peer, rung without a pause", neighbours::ring),
+    survives("rung", "the peer's end of it", neighbours::rung),
     survives("longest", "the longest calls, faults and batches without a pause", longest::run),
     survives("reboot", "a wish to begin anew, at once and again", stops::reboot),
     survives("random", "random calls, tables and user code from a seed", random::run),

@@ -4,7 +4,7 @@
 use super::memory::read;
 use crate::harness::attempt::{self, BOTH, Mode, code};
 use crate::harness::tables::{self, P, PS, U, W};
-use crate::harness::{call, check, check_trap, check_vector, events, option, world};
+use crate::harness::{call, check, check_trap, check_vector, events, option, println, world};
 use pvops_abi::call::{Base, Cpu, Event, Mmu};
 use pvops_abi::layout::PortKind;
 
@@ -15,6 +15,10 @@ const DENIED: i64 = -5;
 /// All memory of the machines that the tests boot lies below it.
 const MACHINE_BYTES: u64 = 1 << 30;
 const RINGS: u64 = 5000;
+/// How long a domain looks at how often it is rung.
+const RUNG_NS: u64 = 50_000_000;
+/// The peer rings by then.
+const FIRST_RING_NS: u64 = 10_000_000_000;
 
 pub(super) fn run() {
     frames();
@@ -127,4 +131,48 @@ fn rings() {
         }
         events::unbind(reply.value);
     }
+}
+
+/// The other end of that: a peer on another CPU rings as fast as it goes. How often this domain hears of it within a time
+/// is bounded, and in between it goes on. The bound is the hypervisor's, eight within 128 microseconds.
+pub(super) fn rung() {
+    let reply = call(Event::Bind.id(), &[PortKind::Doorbell as u64, 0, 0]);
+    check(reply.status == 0, format_args!("the channel: status {}", reply.status));
+    check(call(Event::Unmask.id(), &[reply.value]).status == 0, format_args!("the port"));
+    // The clock by a call would be an exit, and on that a ring is found too.
+    let spin = || {
+        let mut state = attempt::snippet(Mode::Kernel, code!("2: pause", "dec ecx", "jnz 2b"));
+        state.rcx = 20_000;
+        state.rflags = 1 << 9 | 2;
+        attempt::run(&state);
+    };
+    let before = events::count();
+    let latest = events::now_ns() + FIRST_RING_NS;
+    while events::count() == before && events::now_ns() < latest {
+        spin();
+    }
+    check(events::count() > before, format_args!("nobody rings"));
+    let (began, before) = (events::now_ns(), events::count());
+    let mut elapsed = 0;
+    while elapsed < RUNG_NS {
+        spin();
+        elapsed = events::now_ns() - began;
+    }
+    let (count, most) = (events::count() - before, (elapsed / 128_000 + 2) * 8);
+    println!("rung: {count} upcalls in {elapsed} ns, at most {most}");
+    check(count <= most, format_args!("{count} upcalls in {elapsed} ns"));
+    events::unbind(reply.value);
+}
+
+/// Rings the peer for as long as `for_ms=` says.
+pub(super) fn ring() {
+    let reply = call(Event::Bind.id(), &[PortKind::Doorbell as u64, 0, 0]);
+    check(reply.status == 0, format_args!("the channel: status {}", reply.status));
+    let end = events::now_ns() + option("for_ms", 0) * 1_000_000;
+    while events::now_ns() < end {
+        (0..100).for_each(|_| {
+            call(Event::Send.id(), &[reply.value]);
+        });
+    }
+    events::unbind(reply.value);
 }

@@ -30,6 +30,12 @@ pub struct PerCpu {
     pub reschedule: Cell<bool>,
     /// Clock value at which the current vCPU's slice ends.
     pub slice_end_ns: Cell<u64>,
+    /// Kicks of other CPUs that were looked at, and the clock value up to which they are counted.
+    pub kicks: Cell<u32>,
+    /// See [`PerCpu::kicks`].
+    pub kicks_end_ns: Cell<u64>,
+    /// Clock value at which mail is looked for that came after too many kicks; 0: there were not too many.
+    pub look_ns: Cell<u64>,
     /// Not 0 while guest memory is accessed through the guest's own addresses: how many faults may still be served
     /// there before the access counts as failed.
     pub guest_faults_left: Cell<u32>,

@@ -33,7 +33,7 @@ enum Expected {
 }
 
 /// The attacks, and for how many milliseconds the neighbour is at work. An attack that outlasts it fails the case.
-const ATTACKS: [(&str, Expected, u64); 18] = [
+const ATTACKS: [(&str, Expected, u64); 20] = [
     ("instructions", Expected::Survives, 200),
     ("entries", Expected::Survives, 200),
     ("memory", Expected::Survives, 400),
@@ -42,6 +42,8 @@ const ATTACKS: [(&str, Expected, u64); 18] = [
     ("user", Expected::Survives, 200),
     ("ports", Expected::Survives, 200),
     ("neighbours", Expected::Survives, 500),
+    ("ring", Expected::Survives, 500),
+    ("rung", Expected::Survives, 0),
     ("longest", Expected::Survives, 800),
     ("reboot", Expected::Survives, 800),
     ("random", Expected::Survives, RANDOM_MS),
@@ -70,7 +72,9 @@ pub const DEFECTS: [&str; 2] = ["hypervisor fault", "hypervisor panic"];
 /// All of them.
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![Case::boot("hostile guest: the table of attacks is this one", table)];
-    for (attack, expected, ms) in ATTACKS.into_iter().filter(|(attack, ..)| *attack != "random") {
+    // Those have cases of their own.
+    let is_plain = |(attack, ..): &(&str, Expected, u64)| !matches!(*attack, "random" | "rung");
+    for (attack, expected, ms) in ATTACKS.into_iter().filter(is_plain) {
         cases.push(Case::boot(format!("hostile guest: {attack}"), move |context, limit| {
             let ended = beside(context, &options(attack), CrashPolicy::Stop, ms, limit)?;
             let starts = ended.console.matches(&format!("attack: {attack} begins")).count();
@@ -91,6 +95,7 @@ pub fn cases() -> Vec<Case> {
         ));
     }
     cases.push(Case::boot("hostile guest: crashes as often as its policy allows", crash_loop));
+    cases.push(Case::boot("hostile guest: rung without a pause from another CPU", rung));
     cases.push(Case::boot("hostile guest: everything, beside a neighbour on another CPU", other_cpu));
     // Instruction by instruction.
     cases.iter_mut().for_each(|case| case.limit = 2 * BOOT_LIMIT);
@@ -100,6 +105,7 @@ pub fn cases() -> Vec<Case> {
 /// The command line of an attack.
 fn options(attack: &str) -> String {
     match attack {
+        "ring" => format!("attack={attack} for_ms=200"),
         "neighbours" => format!("attack={attack} channels=1"),
         "ports" => format!("attack={attack} port={:#x}", PORTS.first),
         "reboot" => format!("attack={attack} until_ms=500"),
@@ -205,8 +211,8 @@ fn crash_loop(context: &Context, limit: Duration) -> Result<(), Failure> {
 /// All attacks that can be survived, one after the other, on a CPU of their own.
 fn other_cpu(context: &Context, limit: Duration) -> Result<(), Failure> {
     let survived = ATTACKS.iter().filter(|(attack, expected, _)| {
-        // This one begins anew, and with it the list.
-        *expected == Expected::Survives && *attack != "reboot"
+        // One begins anew, and with it the list; the others need a peer of their kind.
+        *expected == Expected::Survives && !matches!(*attack, "reboot" | "ring" | "rung")
     });
     let names: Vec<&str> = survived.map(|(attack, ..)| *attack).collect();
     let attacker = ManifestDomain {
@@ -225,6 +231,18 @@ fn other_cpu(context: &Context, limit: Duration) -> Result<(), Failure> {
         expect_text(&ended, &format!("[neighbour] result: {line}"))?;
     }
     Ok(())
+}
+
+/// A peer that does nothing but ring takes a bounded part of another CPU. The bound is by the clock of the one who is
+/// rung, however fast that is on this computer.
+fn rung(context: &Context, limit: Duration) -> Result<(), Failure> {
+    let ringer = hostile(context, "attack=ring for_ms=3000")?;
+    let mut receiver = ManifestDomain { devices: Vec::new(), ..hostile(context, "attack=rung")? };
+    receiver.name = "receiver".into();
+    receiver.vcpus[0].cpu = 1;
+    let ended = boot(context, [ringer, receiver], &Machine { cpus: 2, ..Machine::default() }, limit)?;
+    expect_end(&ended, "ring", Expected::Survives)?;
+    expect_end(&ended, "rung", Expected::Survives)
 }
 
 /// What the guest says that it can do.

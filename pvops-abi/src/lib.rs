@@ -21,4 +21,5 @@ pub mod hyper;
 pub mod layout;
 pub mod note;
 pub mod ops;
+pub mod patch;
 pub mod version;

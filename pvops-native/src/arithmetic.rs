@@ -13,6 +13,16 @@ impl Scale {
         Self((((to_hz as u128) << 32) / from_hz as u128) as u64)
     }
 
+    /// The fraction of 2^32 itself, to be kept in a word.
+    pub(crate) const fn fraction(self) -> u64 {
+        self.0
+    }
+
+    /// From what [`Self::fraction`] gave.
+    pub(crate) const fn from_fraction(fraction: u64) -> Self {
+        Self(fraction)
+    }
+
     /// Converts, rounding down; the error is below one part in 2^32 of the ratio.
     pub(crate) const fn apply(self, ticks: u64) -> u64 {
         ((ticks as u128 * self.0 as u128) >> 32) as u64
@@ -69,6 +79,13 @@ fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scale_can_be_kept_in_a_word() {
+        let scale = Scale::new(2_500_000_000, NANOSECONDS);
+        assert_eq!(Scale::from_fraction(scale.fraction()), scale);
+        assert_eq!(Scale::from_fraction(0).apply(u64::MAX), 0);
+    }
 
     #[test]
     fn scales_are_exact_for_whole_ratios_and_close_otherwise() {

@@ -47,6 +47,7 @@ impl Backend for NativeBackend {
 /// entries follow in `CpuOps::start_cpu`, when the kernel has its handlers.
 fn bring_up(boot: &'static BootContext, kernel: &'static dyn Kernel) -> Result<(), &'static str> {
     irq::mask();
+    cpu::use_boot_block();
     machine::discover(boot, kernel)?;
     cpu::features::enable();
     console::start();

@@ -1,7 +1,12 @@
 //! The interrupt flag: `cli`, `sti`, `pushfq`.
 
+use core::arch::asm;
+
 use pvops_abi::ops::irq::{IrqOps, IrqState};
+use pvops_abi::patch::{Code, Operation};
 use x86_64::instructions::interrupts;
+
+use crate::code;
 
 /// RFLAGS.IF of the calling CPU.
 pub(crate) struct Flag;
@@ -28,17 +33,15 @@ impl IrqOps for Flag {
     }
 
     fn save_and_disable(&self) -> IrqState {
-        let enabled = interrupts::are_enabled();
-        interrupts::disable();
-        IrqState::from_raw(usize::from(enabled))
+        let state;
+        // SAFETY: ring 0; RFLAGS are read.
+        unsafe { asm!("pushfq", "pop {}", "cli", out(reg) state, options(preserves_flags)) };
+        IrqState::from_raw(state)
     }
 
     fn restore(&self, state: IrqState) {
-        if state.to_raw() != 0 {
-            self.enable();
-        } else {
-            interrupts::disable();
-        }
+        // SAFETY: these are RFLAGS of this kernel's own, as `save_and_disable` or a patched site read them.
+        unsafe { asm!("push {}", "popfq", in(reg) state.to_raw()) };
     }
 
     fn are_enabled(&self) -> bool {
@@ -48,5 +51,9 @@ impl IrqOps for Flag {
     fn enable_and_wait(&self) {
         // `sti; hlt` side by side: nothing can be taken between the two.
         interrupts::enable_and_hlt();
+    }
+
+    fn code(&self, operation: Operation) -> Option<Code> {
+        code::irq(operation)
     }
 }

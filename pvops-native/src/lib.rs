@@ -20,6 +20,8 @@ pub mod checking;
 #[cfg(target_os = "none")]
 mod clock;
 #[cfg(target_os = "none")]
+mod code;
+#[cfg(target_os = "none")]
 mod console;
 #[cfg(target_os = "none")]
 mod cpu;

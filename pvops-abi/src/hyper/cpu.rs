@@ -1,5 +1,6 @@
 //! The CPU group: registrations at start, then loads and stores.
 
+use super::code;
 use super::entry::{self, HANDLERS, STUB_BYTES};
 use super::hypercall::{call, call0, call2};
 use super::{physical, state};
@@ -7,7 +8,8 @@ use crate::addr::VirtAddr;
 use crate::call::{Cpu as Call, SegmentBase};
 use crate::layout::frame::Selectors;
 use crate::layout::{CpuidResult, TrapFrame, TrapGate};
-use crate::ops::cpu::{BLOCK_CPU, CpuBlock, CpuOps, FpuInfo, Handlers};
+use crate::ops::cpu::{BLOCK_CPU, BLOCK_THIS, CpuBlock, CpuOps, FpuInfo, Handlers};
+use crate::patch::{Code, Operation};
 use core::arch::asm;
 use core::ptr::from_ref;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -25,8 +27,10 @@ struct TrapTable([[AtomicU64; 2]; 256]);
 
 pub(super) struct Cpu;
 
-/// Puts the boot block into GS.
+/// Puts the boot block into GS. Called once, before anything reads it.
 pub(super) fn use_boot_block() {
+    // SAFETY: nobody has the block yet.
+    unsafe { *BOOT_BLOCK.this.get() = from_ref(&BOOT_BLOCK) as u64 };
     set_kernel_gs(&BOOT_BLOCK);
 }
 
@@ -52,17 +56,13 @@ fn fill_trap_table() {
 
 /// The block of the calling CPU.
 pub(super) fn block() -> &'static CpuBlock {
-    let address: u64;
-    // SAFETY: in kernel mode GS is a `CpuBlock`; its `this` holds its address once `start_cpu` ran, and the
-    // boot block's is 0.
+    let block: *const CpuBlock;
+    // SAFETY: in kernel mode GS is a `CpuBlock`, the boot block or the one of `start_cpu`; both hold their address and
+    // stay.
     unsafe {
-        asm!("mov {0}, gs:[{1}]", out(reg) address, const crate::ops::cpu::BLOCK_THIS, options(nostack, preserves_flags))
-    };
-    if address == 0 {
-        return &BOOT_BLOCK;
+        asm!("mov {0}, gs:[{1}]", out(reg) block, const BLOCK_THIS, options(nostack, preserves_flags, readonly));
+        &*block
     }
-    // SAFETY: stored by `start_cpu` from a `&'static CpuBlock`.
-    unsafe { &*(address as *const CpuBlock) }
 }
 
 impl CpuOps for Cpu {
@@ -155,7 +155,15 @@ impl CpuOps for Cpu {
         cpu as usize
     }
 
+    fn block(&self) -> &'static CpuBlock {
+        block()
+    }
+
     fn user_access_begin(&self) {}
 
     fn user_access_end(&self) {}
+
+    fn code(&self, operation: Operation) -> Option<Code> {
+        code::cpu(operation)
+    }
 }

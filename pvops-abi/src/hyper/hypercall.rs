@@ -5,8 +5,8 @@ use crate::call::{CALL_STUB_OFFSET, CallId, IRET_STUB_OFFSET};
 use crate::error::Error;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Address of the stub for calls; used by `call` below.
-static CALL_STUB: AtomicU64 = AtomicU64::new(0);
+/// Address of the stub for calls; used by `call` below and by the stubs of patched sites.
+pub(super) static CALL_STUB: AtomicU64 = AtomicU64::new(0);
 /// Address of the stub for CPU.iret; jumped to by the entry stubs.
 pub(super) static IRET_STUB: AtomicU64 = AtomicU64::new(0);
 

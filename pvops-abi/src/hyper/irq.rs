@@ -1,14 +1,18 @@
 //! The event flag: single `gs`-relative accesses to the vCPU area at the start of the CPU's block.
 
+use super::code;
 use super::hypercall::call0;
 use crate::call::{Event, Sched};
 use crate::layout::VcpuArea;
 use crate::ops::irq::{IrqOps, IrqState};
+use crate::patch::{Code, Operation};
 use core::arch::asm;
 use core::mem::offset_of;
 
-const ENABLED: usize = offset_of!(VcpuArea, events_enabled);
-const PENDING: usize = offset_of!(VcpuArea, events_pending);
+/// Offset of the flag from GS.
+pub(super) const ENABLED: usize = offset_of!(VcpuArea, events_enabled);
+/// Offset of the pending byte from GS.
+pub(super) const PENDING: usize = offset_of!(VcpuArea, events_pending);
 
 pub(super) struct Irq;
 
@@ -65,5 +69,9 @@ impl IrqOps for Irq {
 
     fn enable_and_wait(&self) {
         call0(Sched::Block.id());
+    }
+
+    fn code(&self, operation: Operation) -> Option<Code> {
+        code::irq(operation)
     }
 }

@@ -1,7 +1,7 @@
 //! The MMU group: page tables are plain memory under the rules of a hardware TLB; only roots and flushes call.
 
 use super::hypercall::{call, call2};
-use super::{CURRENT_ROOT, physical, state};
+use super::{CURRENT_ROOT, code, physical, state};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::call::Mmu as Call;
 use crate::error::Error;
@@ -11,6 +11,7 @@ use crate::ops::mmu::{
     Decoded, Entry, Level, MmuCaps, MmuError, MmuOps, PageFlags, RequiredMapping, Retain, Slot,
 };
 use crate::ops::{CpuSet, entry_format};
+use crate::patch::{Code, Operation};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) struct Mmu;
@@ -137,6 +138,10 @@ impl MmuOps for Mmu {
     fn reserved_ranges(&self) -> &'static [VirtRange] {
         let start_info = state().start_info;
         &start_info.reserved_ranges[..(start_info.reserved_range_count as usize).min(4)]
+    }
+
+    fn code(&self, operation: Operation) -> Option<Code> {
+        code::mmu(operation)
     }
 }
 

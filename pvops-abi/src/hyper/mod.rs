@@ -1,8 +1,10 @@
 //! The hypercall backend: every group of operations on any hypervisor that speaks the ABI.
 //!
 //! Flag operations and page-table writes are plain stores; everything else is a call through the hypercall
-//! page ([`call`]). The entry stubs are in `entry`; each group has its own file.
+//! page ([`call`]). The entry stubs are in `entry`; each group has its own file; what their call sites become is in
+//! `code` and `stubs`.
 
+mod code;
 mod context;
 mod cpu;
 mod entry;
@@ -11,6 +13,7 @@ mod hypercall;
 mod irq;
 mod mmu;
 mod rest;
+mod stubs;
 
 pub use context::boot_context;
 pub use hypercall::{Reply, call};

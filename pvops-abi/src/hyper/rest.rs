@@ -1,38 +1,28 @@
 //! Time, console, scheduling and further CPUs: short groups that are little more than their calls.
 
 use super::hypercall::{call0, call2};
-use super::{cpu, physical, state};
+use super::{code, physical, state, stubs};
 use crate::addr::VirtAddr;
 use crate::call::{Console as ConsoleCall, Sched as SchedCall, Time as TimeCall};
 use crate::ops::console::ConsoleOps;
 use crate::ops::sched::{SchedOps, ShutdownReason};
 use crate::ops::smp::{SmpOps, StartError};
 use crate::ops::time::TimeOps;
-use core::sync::atomic::{Ordering, fence};
+use crate::patch::{Code, Operation};
+use core::arch::asm;
 use spin::Mutex;
 
 pub(super) struct Time;
 
 impl TimeOps for Time {
     fn now_ns(&self) -> u64 {
-        let area = &cpu::block().area;
-        loop {
-            let sequence = area.time_sequence.load(Ordering::Acquire);
-            let multiplier = area.time_mul.load(Ordering::Relaxed);
-            if multiplier == 0 {
-                // The area is not registered yet.
-                return call0(TimeCall::Clock.id()).value;
-            }
-            let (base_ns, base_tsc) =
-                (area.time_ns.load(Ordering::Relaxed), area.time_tsc.load(Ordering::Relaxed));
-            // SAFETY: RDTSC has no side effects; deprivileged guests may execute it (TIME-003).
-            let ticks = unsafe { core::arch::x86_64::_rdtsc() }.saturating_sub(base_tsc);
-            fence(Ordering::Acquire);
-            if sequence & 1 == 0 && area.time_sequence.load(Ordering::Relaxed) == sequence {
-                return base_ns + ((u128::from(ticks) * u128::from(multiplier)) >> 32) as u64;
-            }
-            core::hint::spin_loop();
+        let now;
+        // SAFETY: the stub changes these registers only and pushes no more than a return address.
+        unsafe {
+            asm!("call {now_ns}", now_ns = sym stubs::now_ns,
+                 out("rax") now, out("rcx") _, out("rdx") _, out("r11") _);
         }
+        now
     }
 
     fn wall_clock_ns(&self) -> u64 {
@@ -45,6 +35,10 @@ impl TimeOps for Time {
 
     fn counter_hz(&self) -> u64 {
         state().start_info.tsc_hz
+    }
+
+    fn code(&self, operation: Operation) -> Option<Code> {
+        code::time(operation)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::addr::VirtAddr;
 use crate::layout::frame::{Selectors, TrapFrame};
 use crate::layout::{CpuidResult, MAX_PORTS, VcpuArea};
+use crate::patch::{Code, Operation, calls};
 use core::cell::UnsafeCell;
 use core::sync::atomic::AtomicU64;
 
@@ -56,6 +57,15 @@ pub const BLOCK_USER_SS: usize = core::mem::offset_of!(CpuBlock, user_ss);
 const _: () = assert!(size_of::<CpuBlock>() == 4096);
 
 impl CpuBlock {
+    /// For backends: the number of the calling CPU, by `mov eax, gs:[cpu]`.
+    pub const CODE_OF_CURRENT: Code = Code::new(&[0x65, 0x8b, 0x04, 0x25])
+        .then(&(BLOCK_CPU as u32).to_le_bytes())
+        .for_site(Operation::CpuCurrent);
+    /// For backends: the calling CPU's block, by `mov rax, gs:[this]`.
+    pub const CODE_OF_BLOCK: Code = Code::new(&[0x65, 0x48, 0x8b, 0x04, 0x25])
+        .then(&(BLOCK_THIS as u32).to_le_bytes())
+        .for_site(Operation::CpuBlock);
+
     /// A block not in use yet.
     #[must_use]
     pub const fn new() -> Self {
@@ -114,6 +124,12 @@ pub trait CpuOps: Sync {
     fn fpu(&self) -> FpuInfo;
     /// Number of the calling CPU. Callers keep interrupts masked if the answer must stay true.
     fn current(&self) -> usize;
+    /// The calling CPU's block: what [`Self::start_cpu`] was given; before that one of the backend's own.
+    fn block(&self) -> &'static CpuBlock;
+    /// Tells the CPU, or whoever lends it to us, that the caller waits in a loop for another CPU.
+    fn spin_hint(&self) {
+        core::hint::spin_loop();
+    }
     /// Allows supervisor access to user pages until [`Self::user_access_end`] (`stac`, or nothing).
     fn user_access_begin(&self);
     /// Ends what [`Self::user_access_begin`] began.
@@ -126,6 +142,11 @@ pub trait CpuOps: Sync {
             core::arch::asm!("mov {0:x}, cs", out(reg) selector, options(nomem, nostack, preserves_flags))
         };
         selector
+    }
+    /// What the call sites of `operation`, one of this group, become. `None`: they stay calls of the method.
+    fn code(&self, operation: Operation) -> Option<Code> {
+        _ = operation;
+        None
     }
 }
 
@@ -171,21 +192,33 @@ pub fn cpuid(leaf: u32, subleaf: u32) -> CpuidResult {
 pub fn fpu() -> FpuInfo {
     ops().cpu.fpu()
 }
-/// See [`CpuOps::current`].
+/// See [`CpuOps::current`]. Patched.
+#[inline]
 #[must_use]
 pub fn current() -> usize {
-    ops().cpu.current()
+    calls::cpu_current()
+}
+/// See [`CpuOps::block`]. Patched.
+#[inline]
+#[must_use]
+pub fn block() -> &'static CpuBlock {
+    calls::cpu_block()
+}
+/// See [`CpuOps::spin_hint`]. Patched.
+#[inline]
+pub fn spin_hint() {
+    calls::cpu_spin_hint();
 }
 /// See [`CpuOps::code_segment`].
 #[must_use]
 pub fn code_segment() -> u16 {
     ops().cpu.code_segment()
 }
-/// Runs `work` with supervisor access to user pages allowed.
+/// Runs `work` with supervisor access to user pages allowed. Patched.
+#[inline]
 pub fn with_user_access<R>(work: impl FnOnce() -> R) -> R {
-    let cpu = ops().cpu;
-    cpu.user_access_begin();
+    calls::cpu_user_access_begin();
     let result = work();
-    cpu.user_access_end();
+    calls::cpu_user_access_end();
     result
 }

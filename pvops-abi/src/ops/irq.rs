@@ -1,4 +1,6 @@
-//! The interrupt flag of the current CPU: the metal's IF, or a guest's event flag.
+//! The interrupt flag of the current CPU: the metal's IF, or a guest's event flag. All of it is patched.
+
+use crate::patch::{Code, Operation, calls};
 
 /// What [`IrqOps::save_and_disable`] returns and [`IrqOps::restore`] takes. Opaque.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,37 +35,47 @@ pub trait IrqOps: Sync {
     /// check (made with interrupts disabled) and the wait ends the wait. Returns with interrupts enabled,
     /// after the handler ran.
     fn enable_and_wait(&self);
+    /// What the call sites of `operation`, one of this group, become. `None`: they stay calls of the method.
+    fn code(&self, operation: Operation) -> Option<Code> {
+        _ = operation;
+        None
+    }
 }
-
-use super::ops;
 
 /// See [`IrqOps::disable`].
+#[inline]
 pub fn disable() {
-    ops().irq.disable();
+    calls::irq_disable();
 }
 /// See [`IrqOps::enable`].
+#[inline]
 pub fn enable() {
-    ops().irq.enable();
+    calls::irq_enable();
 }
 /// See [`IrqOps::save_and_disable`].
+#[inline]
 pub fn save_and_disable() -> IrqState {
-    ops().irq.save_and_disable()
+    calls::irq_save_and_disable()
 }
 /// See [`IrqOps::restore`].
+#[inline]
 pub fn restore(state: IrqState) {
-    ops().irq.restore(state);
+    calls::irq_restore(state);
 }
 /// See [`IrqOps::are_enabled`].
+#[inline]
 #[must_use]
 pub fn are_enabled() -> bool {
-    ops().irq.are_enabled()
+    calls::irq_are_enabled()
 }
 /// See [`IrqOps::enable_and_wait`].
+#[inline]
 pub fn enable_and_wait() {
-    ops().irq.enable_and_wait();
+    calls::irq_enable_and_wait();
 }
 
 /// Runs `work` with interrupts masked.
+#[inline]
 pub fn without<R>(work: impl FnOnce() -> R) -> R {
     let state = save_and_disable();
     let result = work();

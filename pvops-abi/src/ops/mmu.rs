@@ -9,6 +9,8 @@
 use super::CpuSet;
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::layout::start_info::VirtRange;
+use crate::patch::{Code, Operation, calls};
+use core::ops::Deref;
 
 bitflags::bitflags! {
     /// Rights and state of a leaf. A table entry above it is always writable, user-accessible exactly when
@@ -216,12 +218,44 @@ pub trait MmuOps: Sync {
     fn batch_begin(&self) {}
     /// Ends the scope: all writes have been done when it returns.
     fn batch_end(&self) {}
+    /// What the call sites of `operation`, one of this group, become. `None`: they stay calls of the method.
+    fn code(&self, operation: Operation) -> Option<Code> {
+        _ = operation;
+        None
+    }
 }
 
-use super::ops;
+/// The MMU group: what [`mmu`] returns. Operations are those of [`MmuOps`]; the ones defined here are patched.
+#[derive(Clone, Copy, Debug)]
+pub struct Mmu(());
 
-/// The MMU group: calls go through the returned reference.
+/// The MMU group.
+#[inline]
 #[must_use]
-pub fn mmu() -> &'static dyn MmuOps {
-    ops().mmu
+pub fn mmu() -> Mmu {
+    Mmu(())
+}
+
+impl Mmu {
+    /// See [`MmuOps::load_root`]. Patched.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline]
+    pub unsafe fn load_root(self, root: PhysAddr, retain: Retain) {
+        // SAFETY: the caller upholds the contract.
+        unsafe { calls::mmu_load_root(root, retain) }
+    }
+    /// See [`MmuOps::flush_page`]. Patched.
+    #[inline]
+    pub fn flush_page(self, address: VirtAddr, cpus: CpuSet) {
+        calls::mmu_flush_page(address, cpus);
+    }
+}
+
+impl Deref for Mmu {
+    type Target = dyn MmuOps;
+    fn deref(&self) -> &Self::Target {
+        super::ops().mmu
+    }
 }

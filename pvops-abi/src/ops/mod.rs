@@ -3,8 +3,8 @@
 //! One trait per group of operations; a [`Backend`] supplies some or all groups; [`init`] asks the candidates
 //! in order and builds one table from them, so that groups may come from different backends (hardware mode
 //! takes CPU and MMU from the metal and events from the hypervisor; the checking backend replaces MMU only).
-//! Kernels call the free functions of the group's module (`ops::irq::disable()`); these are the call sites
-//! that later become patchable.
+//! Kernels call the free functions of the group's module (`ops::irq::disable()`). The hot ones are call sites that
+//! [`init`] rewrites to what the backend's operation comes to, see [`crate::patch`]; the others go through the table.
 //!
 //! The rejected alternative is a generic parameter through the whole kernel: one binary must serve every
 //! world, so the choice is made at boot.
@@ -21,6 +21,8 @@ pub mod time;
 
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::boot::BootContext;
+use crate::patch;
+pub use crate::patch::Patching;
 use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 
@@ -56,7 +58,7 @@ pub trait Backend: Sync {
     /// Whether this kernel runs where the backend works. Must not change anything.
     fn probe(&self, boot: &BootContext) -> bool;
     /// Brings the backend up on the boot CPU, interrupts masked, on the boot tables. Called once, before any
-    /// of its operations.
+    /// of its operations. Starts no other CPU and leaves interrupts masked.
     ///
     /// # Errors
     /// What is missing for it to work.
@@ -97,14 +99,18 @@ pub struct Ops {
     pub smp: &'static dyn smp::SmpOps,
     /// Name of the first backend chosen.
     pub backend_name: &'static str,
+    /// What became of the call sites.
+    pub patching: patch::Status,
 }
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
 static TABLE: Once<Ops> = Once::new();
 
-/// Chooses the backends and brings them up. Call once, on the boot CPU, first of all.
+/// Chooses the backends and brings them up. Call once, on the boot CPU, first of all: on the boot tables, with
+/// interrupts masked.
 ///
-/// Each candidate that probes is started, in order; each group is taken from the first that supplies it.
+/// Each candidate that probes is started, in order; each group is taken from the first that supplies it. Then
+/// the call sites are rewritten for the groups chosen, where that can be done: [`patching`] tells.
 ///
 /// # Errors
 /// [`InitError`]; no operation may be used then.
@@ -112,6 +118,19 @@ pub fn init(
     boot: &'static BootContext,
     kernel: &'static dyn Kernel,
     candidates: &[&'static dyn Backend],
+) -> Result<(), InitError> {
+    init_with(boot, kernel, candidates, Patching::On)
+}
+
+/// [`init`] that leaves call sites alone if asked to.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_with(
+    boot: &'static BootContext,
+    kernel: &'static dyn Kernel,
+    candidates: &[&'static dyn Backend],
+    patching: Patching,
 ) -> Result<(), InitError> {
     if TAKEN.swap(true, Ordering::AcqRel) {
         return Err(InitError::AlreadyDone);
@@ -125,9 +144,31 @@ pub fn init(
         }
         chosen = chosen.or(groups);
     }
-    let ops = chosen.complete(backend_name)?;
+    let mut ops = chosen.complete(backend_name)?;
+    if patching == Patching::On {
+        // Before anybody has the table: no other CPU can be running yet.
+        ops.patching = apply(boot, &ops);
+    }
     TABLE.call_once(|| ops);
     Ok(())
+}
+
+#[cfg(target_os = "none")]
+use patch::apply;
+
+/// On a host there are no sites.
+#[cfg(not(target_os = "none"))]
+fn apply(_: &BootContext, _: &Ops) -> patch::Status {
+    patch::Status::NotAsked
+}
+
+/// What [`init`] made of the call sites. Whatever it says, all operations work.
+///
+/// # Panics
+/// As [`ops`].
+#[must_use]
+pub fn patching() -> patch::Status {
+    ops().patching
 }
 
 /// The table.
@@ -170,6 +211,7 @@ impl Groups {
             sched: self.sched.ok_or(InitError::MissingGroup("sched"))?,
             smp: self.smp.ok_or(InitError::MissingGroup("smp"))?,
             backend_name,
+            patching: patch::Status::NotAsked,
         })
     }
 }
@@ -199,6 +241,11 @@ impl CpuSet {
     #[must_use]
     pub const fn contains(self, cpu: usize) -> bool {
         self.0 & (1 << cpu) != 0
+    }
+    /// The set of a mask, bit = number.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
     }
     /// As a mask, bit = number.
     #[must_use]

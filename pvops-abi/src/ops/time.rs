@@ -13,14 +13,21 @@ pub trait TimeOps: Sync {
     fn set_deadline(&self, deadline_ns: Option<u64>);
     /// Ticks per second of the time-stamp counter.
     fn counter_hz(&self) -> u64;
+    /// What the call sites of `operation`, one of this group, become. `None`: they stay calls of the method.
+    fn code(&self, operation: Operation) -> Option<Code> {
+        _ = operation;
+        None
+    }
 }
 
 use super::ops;
+use crate::patch::{Code, Operation, calls};
 
-/// See [`TimeOps::now_ns`].
+/// See [`TimeOps::now_ns`]. Patched.
+#[inline]
 #[must_use]
 pub fn now_ns() -> u64 {
-    ops().time.now_ns()
+    calls::time_now_ns()
 }
 /// See [`TimeOps::wall_clock_ns`].
 #[must_use]

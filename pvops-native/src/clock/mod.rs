@@ -10,12 +10,13 @@ use core::arch::x86_64::{_mm_lfence, _rdtsc};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use pvops_abi::ops::time::TimeOps;
+use pvops_abi::patch::{Code, Operation};
 use spin::Once;
 
 use crate::arithmetic::{NANOSECONDS, Scale};
 use crate::cpu::features;
 use crate::irq::masked;
-use crate::{MAX_CPUS, cpu, event, local_apic};
+use crate::{MAX_CPUS, code, cpu, event, local_apic};
 
 /// No deadline.
 const NEVER: u64 = u64::MAX;
@@ -35,15 +36,18 @@ enum Timer {
 /// Found once at start.
 struct Rates {
     tsc_hz: u64,
-    /// Counter at time 0.
-    tsc_start: u64,
-    nanoseconds: Scale,
     timer: Timer,
     /// The date at time 0, in nanoseconds since 1970.
     wall_start_ns: u64,
 }
 
 static RATES: Once<Rates> = Once::new();
+/// Counter at time 0. A word of its own because call sites read it where they lie, by this name.
+#[unsafe(export_name = "pvops_native_clock_start")]
+static START: AtomicU64 = AtomicU64::new(0);
+/// From ticks to nanoseconds; 0 before [`start`], when it is time 0. Likewise.
+#[unsafe(export_name = "pvops_native_clock_scale")]
+static SCALE: AtomicU64 = AtomicU64::new(0);
 /// Deadline of each CPU in nanoseconds of this clock.
 static DEADLINES: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(NEVER) }; MAX_CPUS];
 
@@ -55,10 +59,10 @@ pub(crate) fn start() -> Result<(), &'static str> {
     } else {
         Timer::Countdown(Scale::new(NANOSECONDS, rates.timer_hz))
     };
+    START.store(counter(), Ordering::Relaxed);
+    SCALE.store(Scale::new(rates.tsc_hz, NANOSECONDS).fraction(), Ordering::Relaxed);
     RATES.call_once(|| Rates {
         tsc_hz: rates.tsc_hz,
-        tsc_start: counter(),
-        nanoseconds: Scale::new(rates.tsc_hz, NANOSECONDS),
         timer,
         wall_start_ns: rtc::read_unix_seconds() * NANOSECONDS,
     });
@@ -89,7 +93,13 @@ pub(crate) fn counter() -> u64 {
 
 /// Nanoseconds since [`start`]; 0 before it.
 pub(crate) fn now_ns() -> u64 {
-    RATES.get().map_or(0, |rates| rates.nanoseconds.apply(counter().wrapping_sub(rates.tsc_start)))
+    let scale = Scale::from_fraction(SCALE.load(Ordering::Relaxed));
+    scale.apply(counter().wrapping_sub(START.load(Ordering::Relaxed)))
+}
+
+/// Where the words are that a call site reads: start and scale.
+pub(crate) fn words() -> [*const (); 2] {
+    [&START, &SCALE].map(|word| core::ptr::from_ref(word).cast())
 }
 
 /// Waits for `nanoseconds`.
@@ -122,7 +132,7 @@ fn arm(deadline: u64, now: u64) {
     match rates.timer {
         Timer::TscDeadline(scale) => {
             let ticks = scale.apply(deadline).saturating_add(2);
-            local_apic::set_tsc_deadline(rates.tsc_start.saturating_add(ticks));
+            local_apic::set_tsc_deadline(START.load(Ordering::Relaxed).saturating_add(ticks));
         }
         Timer::Countdown(scale) => {
             let ticks = scale.apply(deadline - now).saturating_add(1);
@@ -169,5 +179,9 @@ impl TimeOps for Clock {
 
     fn counter_hz(&self) -> u64 {
         rates().tsc_hz
+    }
+
+    fn code(&self, operation: Operation) -> Option<Code> {
+        code::time(operation)
     }
 }

@@ -14,16 +14,16 @@ mod vectors;
 
 use core::arch::asm;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use pvops_abi::addr::VirtAddr;
 use pvops_abi::layout::CpuidResult;
 use pvops_abi::layout::frame::{Selectors, TrapFrame};
 use pvops_abi::layout::vcpu_area::VcpuArea;
-use pvops_abi::ops::cpu::{BLOCK_CPU, CpuBlock, CpuOps, FpuInfo, Handlers};
+use pvops_abi::ops::cpu::{BLOCK_CPU, BLOCK_THIS, CpuBlock, CpuOps, FpuInfo, Handlers};
+use pvops_abi::patch::{Code, Operation};
 use x86::msr::{IA32_FS_BASE, IA32_GS_BASE, IA32_KERNEL_GSBASE, rdmsr, wrmsr};
 
-use crate::{MAX_CPUS, clock, event, local_apic};
+use crate::{MAX_CPUS, clock, code, event, local_apic};
 
 pub(crate) use segments::SELECTORS;
 
@@ -32,17 +32,24 @@ const KERNEL_STACK: usize = offset_of!(CpuBlock, area) + offset_of!(VcpuArea, ke
 /// Offset from GS of its scratch word.
 const USER_RSP: usize = offset_of!(CpuBlock, area) + offset_of!(VcpuArea, user_rsp);
 
-/// CPUs that have their block in GS.
-static HAS_BLOCK: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
+/// In GS of the boot CPU until the kernel brings its own.
+static BOOT_BLOCK: CpuBlock = CpuBlock::new();
 
 /// The calling CPU.
 pub(crate) struct Cpu;
 
-/// Number of the calling CPU; 0 before the boot CPU was started, when nobody else runs.
-pub(crate) fn current() -> usize {
-    if !HAS_BLOCK[0].load(Ordering::Relaxed) {
-        return 0;
+/// Puts the boot block into GS. Called once, before anything reads it.
+pub(crate) fn use_boot_block() {
+    let block = core::ptr::from_ref(&BOOT_BLOCK) as u64;
+    // SAFETY: nobody has the block yet. Every x86_64 CPU has the MSR, and nothing uses GS yet.
+    unsafe {
+        *BOOT_BLOCK.this.get() = block;
+        wrmsr(IA32_GS_BASE, block);
     }
+}
+
+/// Number of the calling CPU.
+pub(crate) fn current() -> usize {
     let cpu: u64;
     // SAFETY: GS points to this CPU's block, whose number is written before GS is set.
     unsafe {
@@ -73,7 +80,6 @@ impl CpuOps for Cpu {
             wrmsr(IA32_GS_BASE, core::ptr::from_ref(block) as u64);
             wrmsr(IA32_KERNEL_GSBASE, 0);
         }
-        HAS_BLOCK[cpu].store(true, Ordering::Relaxed);
         entry::enable_system_calls();
         if cpu != 0 {
             // The boot CPU's were started with the backend.
@@ -128,6 +134,16 @@ impl CpuOps for Cpu {
         current()
     }
 
+    fn block(&self) -> &'static CpuBlock {
+        let block: *const CpuBlock;
+        // SAFETY: as in `current`; a block holds its own address, and stays.
+        unsafe {
+            asm!("mov {}, gs:[{offset}]", out(reg) block, offset = const BLOCK_THIS,
+                 options(nostack, preserves_flags, readonly));
+            &*block
+        }
+    }
+
     fn user_access_begin(&self) {
         if features::has_smap() {
             // SAFETY: the CPU has SMAP; the caller ends the access. A compiler barrier, by not being `nomem`.
@@ -140,5 +156,9 @@ impl CpuOps for Cpu {
             // SAFETY: the CPU has SMAP.
             unsafe { asm!("clac", options(nostack)) };
         }
+    }
+
+    fn code(&self, operation: Operation) -> Option<Code> {
+        code::cpu(operation)
     }
 }

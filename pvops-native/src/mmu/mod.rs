@@ -12,12 +12,13 @@ use pvops_abi::ops::CpuSet;
 use pvops_abi::ops::mmu::{
     Decoded, Entry, Level, MmuCaps, MmuError, MmuOps, PageFlags, RequiredMapping, Retain, Slot,
 };
+use pvops_abi::patch::{Code, Operation};
 use x86_64::instructions::tlb;
 use x86_64::registers::control::{Cr3, Cr4, Cr4Flags};
 
 use crate::cpu::{self, features::features};
 use crate::machine::{machine, phys_to_virt};
-use crate::{local_apic, page_entry};
+use crate::{code, local_apic, page_entry};
 
 /// The group; also what the checking backend wraps.
 pub(crate) static NATIVE: Mmu = Mmu;
@@ -171,5 +172,9 @@ impl MmuOps for Mmu {
 
     fn reserved_ranges(&self) -> &'static [VirtRange] {
         &[]
+    }
+
+    fn code(&self, operation: Operation) -> Option<Code> {
+        code::mmu(operation)
     }
 }

@@ -1,5 +1,6 @@
 //! What each CPU has of its own. One CPU runs today; nothing else in the kernel assumes that.
 
+use crate::arch;
 use crate::sync::IrqLock;
 use crate::threads::Scheduler;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,10 @@ pub(crate) struct Cpu {
     pub(crate) scheduler: IrqLock<Scheduler>,
     /// Event handlers running now (0 or 1).
     pub(crate) in_event: AtomicU64,
+    /// When it began to wait for an event, in ticks of the time-stamp counter; 0 while it works.
+    pub(crate) idle_since: AtomicU64,
+    /// Ticks that it has waited so far.
+    idle_ticks: AtomicU64,
 }
 
 impl Cpu {
@@ -27,7 +32,22 @@ impl Cpu {
             block: CpuBlock::new(),
             scheduler: IrqLock::new(Scheduler::new()),
             in_event: AtomicU64::new(0),
+            idle_since: AtomicU64::new(0),
+            idle_ticks: AtomicU64::new(0),
         }
+    }
+
+    /// An event has come, perhaps the one that was waited for. Interrupts masked.
+    pub(crate) fn end_idle(&self) {
+        let since = self.idle_since.swap(0, Ordering::Relaxed);
+        if since != 0 {
+            self.idle_ticks.fetch_add(arch::ticks() - since, Ordering::Relaxed);
+        }
+    }
+
+    /// Ticks that it has worked.
+    pub(crate) fn busy_ticks(&self) -> u64 {
+        arch::ticks() - self.idle_ticks.load(Ordering::Relaxed)
     }
 }
 
@@ -46,7 +66,7 @@ pub(crate) fn online() -> CpuSet {
     CpuSet::single(0)
 }
 
-/// Faults of the calling CPU that the environment handled without telling us; 0 on the metal.
+/// Faults of the calling CPU that the environment handled without telling us; 0 on the metal. Exercises `cpu::block`.
 pub(crate) fn hidden_faults() -> u64 {
-    current().block.area.hidden_faults.load(Ordering::Relaxed)
+    ops::cpu::block().area.hidden_faults.load(Ordering::Relaxed)
 }

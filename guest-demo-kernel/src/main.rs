@@ -4,7 +4,7 @@
 //! It asks for no address and executes no privileged instruction. What it is told is in [`BootContext`]; what it
 //! wants done it says to `pvops_abi::ops`. Reading order: this file, `memory`, `threads`, `trap`, `system_call`,
 //! `process`; then what it is all for: `shell`, `demo`, `load`, `lines`, `realtime`, `doorbell`, `fragile`, `serial`,
-//! `edu`.
+//! `edu`, `call_sites`.
 #![no_std]
 #![no_main]
 #![deny(unsafe_code)]
@@ -13,6 +13,7 @@ extern crate alloc;
 
 #[allow(unsafe_code)]
 mod arch;
+mod call_sites;
 mod console;
 mod cpu;
 mod demo;
@@ -44,7 +45,7 @@ use pvops_abi::boot::{BootContext, option_of};
 use pvops_abi::layout::TrapFrame;
 use pvops_abi::ops::cpu::Handlers;
 use pvops_abi::ops::sched::{self, ShutdownReason};
-use pvops_abi::ops::{self, Backend, Kernel};
+use pvops_abi::ops::{self, Backend, Kernel, Patching};
 
 pvops_native::entry_point!(main);
 
@@ -57,7 +58,9 @@ fn main(boot: &'static BootContext) -> ! {
     arch::set_physical_map(boot.physical_map);
     frames::init(boot);
     // The world is chosen here, and never asked about again. Exercises `ops::init`.
-    ops::init(boot, &DemoKernel, &BACKENDS).expect("a backend for this machine");
+    // `patch=off` leaves the call sites as they are, which must show in nothing but speed.
+    let patching = if boot.option("patch") == Some("off") { Patching::Off } else { Patching::On };
+    ops::init_with(boot, &DemoKernel, &BACKENDS, patching).expect("a backend for this machine");
     // From here on a fault is reported. Exercises `cpu::start_cpu`.
     ops::cpu::start_cpu(0, &cpu::of_number(0).block, HANDLERS);
     // Own page tables in place of the boot loader's.
@@ -79,6 +82,8 @@ fn first_thread(boot: &'static BootContext) {
         Some("demo") => Ok(demo::run()),
         Some("load") => load::run(&command_line),
         Some("lines") => lines::run(&command_line),
+        Some("ops") => Ok(call_sites::count_costs()),
+        Some("sites") => Ok(call_sites::list(boot.kernel_start)),
         Some("rt") => realtime::run(&command_line),
         Some("doorbell") => doorbell::run(&command_line),
         Some("fragile") => fragile::run(&command_line),
@@ -87,7 +92,7 @@ fn first_thread(boot: &'static BootContext) {
         Some(other) => Err(Refused {
             option: "run",
             value: other.into(),
-            wanted: "shell, demo, load, lines, rt, doorbell, fragile, serial or edu".into(),
+            wanted: "shell, demo, load, lines, rt, doorbell, fragile, serial, edu, ops or sites".into(),
         }),
     };
     finish(status.unwrap_or_else(|refused| {
@@ -111,6 +116,7 @@ fn print_banner(reclaimed: usize) {
         ops::cpu::code_segment(),
         ops::cpu::code_segment() & 3,
     );
+    call_sites::print_status();
 }
 
 /// Where traps, events and system calls go.

@@ -80,12 +80,14 @@ pub(crate) fn enter_user(frame: &TrapFrame) -> ! {
 }
 
 /// Makes `root` the address space. Exercises `mmu::load_root`. Interrupts masked.
+#[inline]
 pub(crate) fn load_root(root: PhysAddr, retain: Retain) {
     // SAFETY: callers pass roots made by `memory::kernel_space`, which all carry the kernel's common slots.
     unsafe { mmu().load_root(root, retain) }
 }
 
 /// The time-stamp counter.
+#[inline(always)]
 pub(crate) fn ticks() -> u64 {
     // SAFETY: RDTSC reads a counter; every backend allows it.
     unsafe { core::arch::x86_64::_rdtsc() }

@@ -11,12 +11,16 @@ mod time;
 
 pub(crate) use exposure::kernel_address;
 
+use crate::cpu;
 use crate::report::Report;
 
 /// Does everything; returns the status to end with.
 pub(crate) fn run() -> u8 {
+    let busy = || cpu::current().busy_ticks();
     let mut report = Report::new();
+    let start = busy();
     PARTS.into_iter().for_each(|part| part(&mut report));
+    report.measured("busy", busy() - start, "ticks");
     report.conclude()
 }
 

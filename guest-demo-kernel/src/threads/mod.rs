@@ -120,6 +120,7 @@ pub(crate) fn adopt_root(root: PhysAddr, retain: Retain) {
 /// `event::next_pending` and `event::end_of_interrupt`.
 pub(crate) fn on_event() {
     let cpu = cpu::current();
+    cpu.end_idle();
     cpu.in_event.fetch_add(1, Ordering::Relaxed);
     events::handle_pending();
     cpu.in_event.fetch_sub(1, Ordering::Relaxed);
@@ -193,6 +194,7 @@ fn idle() {
         if cpu::current().scheduler.lock().is_work_waiting() {
             schedule();
         } else {
+            cpu::current().idle_since.store(arch::ticks(), Ordering::Relaxed);
             ops::irq::enable_and_wait();
         }
     }

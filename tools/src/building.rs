@@ -79,6 +79,17 @@ pub fn kernel(workspace: &Workspace, kernel: Kernel) -> Result<PathBuf, Failure>
     Ok(kernel.elf(workspace))
 }
 
+/// Builds the demo kernel with the bare machine's instructions hard-coded in place of call sites, to be compared with.
+pub fn hard_coded_demo(workspace: &Workspace) -> Result<PathBuf, Failure> {
+    // In a folder of its own: other flags would have cargo build everything anew each time.
+    let target = workspace.target.join("hard-coded");
+    let mut command = workspace.cargo();
+    command.arg("build").args(Kernel::Demo.options()).args(["--target", KERNEL_TARGET, "--target-dir"]);
+    command.arg(&target).env("RUSTFLAGS", "--cfg pvops_hard_coded").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    cargo_step("building the demo kernel, hard-coded", &mut command)?;
+    Ok(target.join(KERNEL_TARGET).join("release/guest-demo-kernel"))
+}
+
 /// Builds the image builder if it is not there or out of date, and returns the program.
 pub fn image_builder(workspace: &Workspace) -> Result<PathBuf, Failure> {
     let package = workspace.image_builder_package();

@@ -6,6 +6,7 @@
 mod bad_guests;
 mod bad_systems;
 mod boots;
+mod call_sites;
 mod cargo_checks;
 mod case;
 mod configs;
@@ -85,6 +86,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(specification::cases());
     cases.extend(boots::cases());
     cases.extend(conformance::cases());
+    cases.extend(call_sites::cases());
     cases.extend(shell::cases());
     cases.extend(domains::cases());
     cases.extend(doorbells::cases());

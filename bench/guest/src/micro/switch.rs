@@ -1,0 +1,42 @@
+//! From one domain to another on the same CPU: two domains yield to each other all the time.
+
+use super::Mark;
+use crate::measure::{self, SAMPLES, Span, figure, println, timed};
+use crate::world;
+use pvops_abi::call::Sched;
+use pvops_abi::hyper;
+
+/// Yields of the partner: more than there are samples, so that it is there until the last one.
+const PARTNERS_YIELDS: u64 = SAMPLES as u64 + 500;
+
+/// Measures: a sample is the way to the partner and back, two switches and the two instructions of its loop.
+pub(crate) fn run() {
+    measure::calibrate();
+    // The partner boots first.
+    (0..10).for_each(|_| _ = super::call(Sched::Yield.id(), &[]));
+    let arguments = [0, 0, 0, 0, 0, Sched::Yield.id().0, world::call_stub(), 0, 0];
+    figure("switch.domain", Mark::Switch as u16, Span::Whole, 2, |_| {
+        // SAFETY: the call changes nothing but the registers of a call.
+        unsafe { timed!(Mark::Switch, arguments, "mov eax, r14d", "call r15") }.whole()
+    });
+    println!("hypermark: done");
+}
+
+/// Gives the CPU back at once, each time it gets it: a loop of as few instructions as possible.
+pub(crate) fn be_partner() {
+    hyper::call(Sched::Yield.id(), [0; 6]).result().expect("a call without arguments");
+    // SAFETY: the call changes nothing but the registers of a call.
+    unsafe {
+        core::arch::asm!(
+            "2:",
+            "mov eax, {id}",
+            "call {stub}",
+            "dec {count}",
+            "jnz 2b",
+            id = const Sched::Yield.id().0,
+            stub = in(reg) world::call_stub(),
+            count = inout(reg) PARTNERS_YIELDS => _,
+            out("rax") _, out("rdx") _, out("rcx") _, out("r11") _,
+        );
+    }
+}

@@ -29,14 +29,22 @@ pub enum Kernel {
     ConformanceSuite,
     /// The hostile guest.
     HostileGuest,
+    /// The guest that measures.
+    Hypermark,
     /// The hypervisor.
     Hypervisor,
 }
 
 impl Kernel {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Demo, Self::SmallestGuest, Self::ConformanceSuite, Self::HostileGuest, Self::Hypervisor];
+    pub const ALL: [Self; 6] = [
+        Self::Demo,
+        Self::SmallestGuest,
+        Self::ConformanceSuite,
+        Self::HostileGuest,
+        Self::Hypermark,
+        Self::Hypervisor,
+    ];
 
     fn label(self) -> &'static str {
         match self {
@@ -44,6 +52,7 @@ impl Kernel {
             Self::SmallestGuest => "building the smallest guest",
             Self::ConformanceSuite => "building the conformance suite",
             Self::HostileGuest => "building the hostile guest",
+            Self::Hypermark => "building the guest that measures",
             Self::Hypervisor => "building the hypervisor",
         }
     }
@@ -55,6 +64,7 @@ impl Kernel {
             Self::SmallestGuest => &["--package", "guest-demo-kernel", "--example", "smallest", "--release"],
             Self::ConformanceSuite => &["--package", "conformance-suite", "--release"],
             Self::HostileGuest => &["--package", "hostile-guest", "--release"],
+            Self::Hypermark => &["--package", "hypermark", "--release"],
             Self::Hypervisor => &["--package", "hypervisor", "--profile", "hypervisor"],
         }
     }
@@ -66,6 +76,7 @@ impl Kernel {
             Self::SmallestGuest => workspace.smallest_guest(),
             Self::ConformanceSuite => workspace.conformance_suite(),
             Self::HostileGuest => workspace.hostile_guest(),
+            Self::Hypermark => workspace.hypermark(),
             Self::Hypervisor => workspace.hypervisor(),
         }
     }
@@ -88,6 +99,14 @@ pub fn hard_coded_demo(workspace: &Workspace) -> Result<PathBuf, Failure> {
     command.arg(&target).env("RUSTFLAGS", "--cfg pvops_hard_coded").env_remove("CARGO_ENCODED_RUSTFLAGS");
     cargo_step("building the demo kernel, hard-coded", &mut command)?;
     Ok(target.join(KERNEL_TARGET).join("release/guest-demo-kernel"))
+}
+
+/// Builds the plugin that records what QEMU executes, and returns its library.
+pub fn recorder(workspace: &Workspace) -> Result<PathBuf, Failure> {
+    let mut command = workspace.cargo();
+    command.args(["build", "--package", "hypermark-plugin", "--release"]);
+    cargo_step("building the recorder of instructions", &mut command)?;
+    Ok(workspace.recorder())
 }
 
 /// Builds the image builder if it is not there or out of date, and returns the program.

@@ -1,5 +1,6 @@
 //! One module per command. Each has `execute`, which returns the exit code or a failure.
 
+pub mod bench;
 pub mod book;
 pub mod build;
 pub mod conform;

@@ -14,9 +14,9 @@ use crate::workspace::Workspace;
 
 /// Where the boot loader puts a kernel: the hypervisor asks for it, and for others it is the first free place of the
 /// range that they ask for.
-const BOOTED_BASE: u64 = 0xffff_8000_0000_0000;
+pub const BOOTED_BASE: u64 = 0xffff_8000_0000_0000;
 /// Where the hypervisor puts a guest kernel that can be moved.
-const GUEST_BASE: u64 = 0xffff_ffff_8000_0000;
+pub const GUEST_BASE: u64 = 0xffff_ffff_8000_0000;
 
 /// An ELF whose symbols gdb is to know.
 pub struct Symbols {

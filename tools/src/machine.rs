@@ -73,6 +73,18 @@ pub struct Machine {
     /// Port on which gdb is waited for, before the first instruction.
     #[arg(skip)]
     pub gdb_port: Option<u16>,
+    /// Who records what is executed.
+    #[arg(skip)]
+    pub recorder: Option<Recorder>,
+}
+
+/// A plugin of QEMU that writes what was executed between a guest's marks.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    /// The plugin.
+    pub library: PathBuf,
+    /// Where it writes when QEMU ends.
+    pub output: PathBuf,
 }
 
 impl Default for Machine {
@@ -87,6 +99,7 @@ impl Default for Machine {
             devices: Vec::new(),
             monitor: None,
             gdb_port: None,
+            recorder: None,
         }
     }
 }
@@ -158,6 +171,11 @@ impl Machine {
         command.arg("-drive").arg(drive("format=raw,snapshot=on,file=", image));
         if let Some(port) = self.gdb_port {
             command.args(["-gdb", &format!("tcp:localhost:{port}"), "-S"]);
+        }
+        if let Some(Recorder { library, output }) = &self.recorder {
+            let mut argument = drive("file=", library);
+            argument.push(drive(",out=", output));
+            command.arg("-plugin").arg(argument);
         }
         // Tells a triple fault from a power-off: with -no-reboot, QEMU ends with status 0 after both.
         command.args(["-d", "cpu_reset", "-D"]).arg(log_file(scratch));

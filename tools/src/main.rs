@@ -34,7 +34,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{book, build, conform, coverage, demo, describe, header, image, run, setup, size, soak, test};
+use commands::{
+    bench, book, build, conform, coverage, demo, describe, header, image, run, setup, size, soak, test,
+};
 use failure::Failure;
 use workspace::Workspace;
 
@@ -68,6 +70,8 @@ enum Command {
     Test(test::Arguments),
     /// Runs hostile guests beside real-time guests for long
     Soak(soak::Arguments),
+    /// Measures operations and workloads, natively and as a guest
+    Bench(bench::Arguments),
     /// Reports the hypervisor's memory footprint
     Size(size::Arguments),
     /// Writes the ABI's C header, spec/pvops.h, from the crate pvops-abi
@@ -100,6 +104,7 @@ fn execute(command: &Command, workspace: &Workspace) -> Result<ExitCode, Failure
         Command::Coverage(arguments) => coverage::execute(workspace, arguments),
         Command::Test(arguments) => test::execute(workspace, arguments),
         Command::Soak(arguments) => soak::execute(workspace, arguments),
+        Command::Bench(arguments) => bench::execute(workspace, arguments),
         Command::Size(arguments) => size::execute(workspace, arguments),
         Command::Book => book::execute(workspace),
         Command::Header(arguments) => header::execute(workspace, arguments),

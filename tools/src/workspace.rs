@@ -56,6 +56,21 @@ impl Workspace {
         self.target.join(KERNEL_TARGET).join("release/hostile-guest")
     }
 
+    /// The ELF of the guest that measures.
+    pub fn hypermark(&self) -> PathBuf {
+        self.target.join(KERNEL_TARGET).join("release/hypermark")
+    }
+
+    /// The plugin that records what QEMU executes.
+    pub fn recorder(&self) -> PathBuf {
+        self.target.join("release/libhypermark_plugin.so")
+    }
+
+    /// Budgets and comparisons of `cargo pv bench`.
+    pub fn budgets(&self) -> PathBuf {
+        self.root.join("bench/budgets.toml")
+    }
+
     /// The hypervisor's ELF.
     pub fn hypervisor(&self) -> PathBuf {
         self.target.join(KERNEL_TARGET).join("hypervisor/hypervisor")

@@ -42,7 +42,14 @@ pub fn cases() -> Vec<Case> {
         case("check: clippy on the kernels", CARGO_LIMIT, |workspace, limit| {
             let mut command = workspace.cargo();
             command.args(["clippy", "--quiet", "--workspace", "--target", KERNEL_TARGET]);
-            command.args(["--exclude", "pv", "--exclude", "conformance-runner"]);
+            command.args([
+                "--exclude",
+                "pv",
+                "--exclude",
+                "conformance-runner",
+                "--exclude",
+                "hypermark-plugin",
+            ]);
             command.args(["--lib", "--bins", "--examples", "--", "-D", "warnings"]);
             succeed(&mut command, limit)
         }),

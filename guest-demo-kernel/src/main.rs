@@ -4,7 +4,7 @@
 //! It asks for no address and executes no privileged instruction. What it is told is in [`BootContext`]; what it
 //! wants done it says to `pvops_abi::ops`. Reading order: this file, `memory`, `threads`, `trap`, `system_call`,
 //! `process`; then what it is all for: `shell`, `demo`, `load`, `lines`, `realtime`, `doorbell`, `fragile`, `serial`,
-//! `edu`, `call_sites`.
+//! `edu`, `call_sites`, `workloads`.
 #![no_std]
 #![no_main]
 #![deny(unsafe_code)]
@@ -34,6 +34,7 @@ mod sync;
 mod system_call;
 mod threads;
 mod trap;
+mod workloads;
 
 use alloc::string::String;
 use console::println;
@@ -86,13 +87,14 @@ fn first_thread(boot: &'static BootContext) {
         Some("sites") => Ok(call_sites::list(boot.kernel_start)),
         Some("rt") => realtime::run(&command_line),
         Some("doorbell") => doorbell::run(&command_line),
+        Some("workloads") => workloads::run(&command_line),
         Some("fragile") => fragile::run(&command_line),
         Some("serial") => serial::run(&command_line),
         Some("edu") => edu::run(&command_line),
         Some(other) => Err(Refused {
             option: "run",
             value: other.into(),
-            wanted: "shell, demo, load, lines, rt, doorbell, fragile, serial, edu, ops or sites".into(),
+            wanted: "shell, demo, load, lines, rt, doorbell, fragile, serial, edu, ops, sites or workloads".into(),
         }),
     };
     finish(status.unwrap_or_else(|refused| {

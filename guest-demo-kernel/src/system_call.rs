@@ -6,9 +6,10 @@ use crate::arch::raw;
 use crate::memory::kernel_space;
 use crate::process::address_space::Access;
 use crate::process::{self, Process};
+use crate::workloads::pipe;
 use crate::{console, cpu, demo, threads};
 use core::sync::atomic::Ordering;
-use demo_programs::{FAILED, Program, Statistic, SystemCall};
+use demo_programs::{FAILED, MESSAGE_BYTES, Program, Statistic, SystemCall};
 use pvops_abi::addr::PAGE_SIZE;
 use pvops_abi::layout::TrapFrame;
 use pvops_abi::ops::{self, time};
@@ -47,6 +48,8 @@ fn dispatch(call: SystemCall, frame: &TrapFrame) -> Option<u64> {
         SystemCall::Grow => process::current().memory().as_mut()?.grow(first).ok(),
         SystemCall::OnFault => on_fault(first),
         SystemCall::KernelAddress => demo::kernel_address(first as usize),
+        SystemCall::Send => UserRange::new(first, second).send(),
+        SystemCall::Receive => UserRange::new(first, second).receive(),
         SystemCall::Statistic => Some(statistic(&process::current(), Statistic::from_number(first)?)),
     }
 }
@@ -107,6 +110,26 @@ impl UserRange {
         part.prepare(Access::Write)?;
         raw::copy_to_user(part.start, &chunk[..count]);
         Some(count as u64)
+    }
+
+    fn send(&self) -> Option<u64> {
+        let mut message = [0; MESSAGE_BYTES];
+        let message = message.get_mut(..usize::try_from(self.bytes).ok()?)?;
+        self.prepare(Access::Read)?;
+        raw::copy_from_user(self.start, message);
+        pipe::send(message);
+        Some(0)
+    }
+
+    fn receive(&self) -> Option<u64> {
+        let mut message = [0; MESSAGE_BYTES];
+        let message = message.get_mut(..usize::try_from(self.bytes).ok()?)?;
+        // Refused before waiting, not after.
+        self.prepare(Access::Write)?;
+        pipe::receive(message);
+        self.prepare(Access::Write)?;
+        raw::copy_to_user(self.start, message);
+        Some(0)
     }
 
     /// What lies `done` bytes in, up to `most` bytes and the end of a page.

@@ -11,7 +11,7 @@
 //! instruction; `-d exec`, which cannot be switched on and off by the guest and writes gigabytes at boot; counters in
 //! the hypervisor, which change what they count.
 //!
-//! Output, text: `mark NUMBER SAMPLES`, then a line per instruction: address, bytes, and `io` if it accessed a device.
+//! Output, text: `mark NUMBER SAMPLES EXECUTED HALTS`, the latter of all samples together, then a line per instruction: address, bytes, and `io` if it accessed a device.
 
 // QEMU's functions exist in QEMU only; what needs none of them is tested without it.
 #[cfg(not(test))]

@@ -7,6 +7,8 @@ use std::fmt::Write;
 const MARK: u32 = 0x7076_0000;
 /// The number that ends a sequence.
 pub(crate) const END: u16 = 0xffff;
+/// `hlt`.
+const HALT: [u8; 1] = [0xf4];
 /// Longer sequences are of no operation: they are cut, and told apart by their cut length.
 const MOST_INSTRUCTIONS: usize = 200_000;
 /// Set in a step whose instruction accessed a device.
@@ -31,8 +33,20 @@ pub(crate) struct Executed {
 /// Sequences of one mark.
 #[derive(Default)]
 struct Sequences {
+    /// Instructions of all of them together, those that were cut off too.
+    executed: u64,
+    /// How many of these halted the processor.
+    halts: u64,
     /// By length: how often, and the first of them.
     by_length: BTreeMap<usize, (usize, Vec<u32>)>,
+}
+
+/// The sequence under way.
+struct Current {
+    mark: u16,
+    steps: Vec<u32>,
+    executed: u64,
+    halts: u64,
 }
 
 /// See the module.
@@ -40,7 +54,7 @@ struct Sequences {
 pub(crate) struct Recorder {
     known: Vec<Executed>,
     numbers: HashMap<Executed, usize>,
-    current: Option<(u16, Vec<u32>)>,
+    current: Option<Current>,
     marks: BTreeMap<u16, Sequences>,
 }
 
@@ -56,7 +70,7 @@ impl Recorder {
 
     /// Begins a sequence; one that was begun before and did not end is forgotten.
     pub(crate) fn begin(&mut self, mark: u16) {
-        self.current = Some((mark, Vec::new()));
+        self.current = Some(Current { mark, steps: Vec::new(), executed: 0, halts: 0 });
     }
 
     /// Whether a sequence is under way.
@@ -66,17 +80,20 @@ impl Recorder {
 
     /// Adds an instruction to the current sequence.
     pub(crate) fn executed(&mut self, number: usize) {
-        if let Some((_, steps)) = &mut self.current
-            && steps.len() < MOST_INSTRUCTIONS
-        {
-            steps.push(number as u32);
+        if let Some(sequence) = &mut self.current {
+            sequence.executed += 1;
+            sequence.halts += u64::from(*self.known[number].bytes == HALT);
+            if sequence.steps.len() < MOST_INSTRUCTIONS {
+                sequence.steps.push(number as u32);
+            }
         }
     }
 
     /// Notes that the last instruction accessed a device.
     pub(crate) fn accessed_device(&mut self) {
-        if let Some((_, steps)) = &mut self.current
-            && let Some(last) = steps.last_mut()
+        if let Some(sequence) = &mut self.current
+            && sequence.executed == sequence.steps.len() as u64
+            && let Some(last) = sequence.steps.last_mut()
         {
             *last |= DEVICE;
         }
@@ -84,8 +101,10 @@ impl Recorder {
 
     /// Ends the current sequence.
     pub(crate) fn end(&mut self) {
-        if let Some((mark, steps)) = self.current.take() {
+        if let Some(Current { mark, steps, executed, halts }) = self.current.take() {
             let sequences = self.marks.entry(mark).or_default();
+            sequences.executed += executed;
+            sequences.halts += halts;
             sequences.by_length.entry(steps.len()).or_insert((0, steps)).0 += 1;
         }
     }
@@ -96,7 +115,8 @@ impl Recorder {
         for (mark, sequences) in &self.marks {
             let (samples, steps) = sequences.median();
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "mark {mark} {samples}");
+            let Sequences { executed, halts, .. } = sequences;
+            let _ = writeln!(text, "mark {mark} {samples} {executed} {halts}");
             for step in steps {
                 let instruction = &self.known[(step & !DEVICE) as usize];
                 let _ = write!(text, "{:x} ", instruction.address);
@@ -158,7 +178,7 @@ mod tests {
         sequence(&mut recorder, 7, &[1, 2]);
         sequence(&mut recorder, 7, &[1, 2, 3, 4]);
         sequence(&mut recorder, 3, &[0xff]);
-        assert_eq!(recorder.text(), "mark 3 1\nff 90\nmark 7 3\n1 90\n2 90\n");
+        assert_eq!(recorder.text(), "mark 3 1 1 0\nff 90\nmark 7 3 7 0\n1 90\n2 90\n");
     }
 
     #[test]
@@ -173,7 +193,9 @@ mod tests {
         recorder.begin(2);
         recorder.executed(number);
         recorder.accessed_device();
+        let halt = recorder.number_of(Executed { address: 2, bytes: HALT.into() });
+        recorder.executed(halt);
         recorder.end();
-        assert_eq!(recorder.text(), "mark 2 1\n1 90 io\n", "the second beginning counts");
+        assert_eq!(recorder.text(), "mark 2 1 2 1\n1 90 io\n2 f4\n", "the second beginning counts");
     }
 }

@@ -19,6 +19,8 @@ use record::{RECORD, Run};
 
 /// Before the first release: everything is in its place by then.
 const HEAD_START_NS: u64 = 2_000_000;
+/// Latencies that are kept at most.
+const MOST_SAMPLES: u64 = 100_000;
 /// How often a run without an end tells how it goes.
 const SUMMARY_NS: u64 = 1_000_000_000;
 
@@ -32,6 +34,9 @@ pub(crate) fn run(command_line: &str) -> Result<u8, Refused> {
         watch(&plan);
     }
     threads::join(&thread);
+    if plan.keeps_samples {
+        show::samples();
+    }
     Ok(show::report(&plan))
 }
 
@@ -50,6 +55,9 @@ fn release_all(plan: &Plan) {
     let mut memory = GuardedMemory::new(plan.parts, plan.pages);
     // Touched once before it counts, as real-time programs do.
     RECORD.add_changed(memory.visit_all());
+    if plan.keeps_samples {
+        RECORD.keep_samples(plan.periods.min(MOST_SAMPLES) as usize);
+    }
     let start = time::now_ns() + HEAD_START_NS;
     let mut release = start;
     for number in 0.. {

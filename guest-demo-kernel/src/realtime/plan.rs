@@ -21,10 +21,12 @@ pub(super) struct Plan {
     pub(super) pages: usize,
     /// A missed deadline is a failure.
     pub(super) strict: bool,
+    /// Each latency is kept, and printed at the end.
+    pub(super) keeps_samples: bool,
 }
 
 impl Plan {
-    /// `period_us=1000 periods=2000 work_kib=16 strict=0`; `seconds=` instead of `periods=`, 0 of which is for ever.
+    /// `period_us=1000 periods=2000 work_kib=16 strict=0 samples=0`; `seconds=` instead of `periods=`, 0 of which is for ever.
     pub(super) fn from_options(command_line: &str) -> Result<Self, Refused> {
         let number = |option, range| options::number(command_line, option, range);
         let period_us = number("period_us", 50..=1_000_000)?.unwrap_or(DEFAULT_PERIOD_US);
@@ -41,6 +43,7 @@ impl Plan {
             parts: (MEMORY_KIB / work_kib) as usize,
             pages: work_kib as usize / 4,
             strict: options::flag(command_line, "strict")?,
+            keeps_samples: options::flag(command_line, "samples")?,
         })
     }
 

@@ -1,8 +1,10 @@
 //! What the real-time thread writes down. It is the only writer, by plain stores, so that anybody may look meanwhile.
 
 use super::plan::Plan;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use demo_logic::histogram::Histogram;
+use spin::Once;
 
 /// The record of this kernel's one real-time thread.
 pub(super) static RECORD: Record = Record {
@@ -15,6 +17,7 @@ pub(super) static RECORD: Record = Record {
     longest_gap: AtomicU64::new(0),
     worst_lately: AtomicU64::new(0),
     checksum: AtomicU64::new(0),
+    samples: Once::new(),
 };
 
 /// All times in nanoseconds.
@@ -36,6 +39,8 @@ pub(super) struct Record {
     worst_lately: AtomicU64,
     /// Of the memory, at the end.
     pub(super) checksum: AtomicU64,
+    /// Each latency, in order, if they are to be kept: as many as there is room for.
+    samples: Once<Vec<AtomicU32>>,
 }
 
 /// Clock values of one run.
@@ -48,9 +53,23 @@ pub(super) struct Run {
 }
 
 impl Record {
+    /// Has the first `count` latencies kept. Takes the memory for them now, not while it matters.
+    pub(super) fn keep_samples(&self, count: usize) {
+        self.samples.call_once(|| (0..count).map(|_| AtomicU32::new(0)).collect());
+    }
+
+    /// The latencies that were kept.
+    pub(super) fn samples(&self) -> impl Iterator<Item = u32> {
+        self.samples.get().into_iter().flatten().map(|sample| sample.load(Relaxed))
+    }
+
     /// Adds a run.
     pub(super) fn add(&self, run: &Run) {
         let latency = run.began.saturating_sub(run.release);
+        let number = self.latency.count() as usize;
+        if let Some(sample) = self.samples.get().and_then(|samples| samples.get(number)) {
+            sample.store(u32::try_from(latency).unwrap_or(u32::MAX), Relaxed);
+        }
         self.latency.add(latency);
         self.work.add(run.ended - run.began);
         increase(&self.early, u64::from(run.began < run.release));

@@ -6,6 +6,7 @@ use crate::console::println;
 use crate::report::Report;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 use demo_logic::histogram::{Histogram, STEP_ENDS_NS, STEPS};
 
@@ -56,6 +57,15 @@ pub(super) fn report(plan: &Plan) -> u8 {
     }
     report.check("every deadline is met", missed == 0 || !plan.strict);
     report.conclude()
+}
+
+/// All latencies in order, sixteen to a line.
+pub(super) fn samples() {
+    let samples: Vec<u32> = RECORD.samples().collect();
+    for line in samples.chunks(16) {
+        let line: Vec<String> = line.iter().map(|sample| format!("{sample}")).collect();
+        println!("rt samples {}", line.join(" "));
+    }
 }
 
 /// A bar for each step; none is shorter than a mark if anything is in it.

@@ -57,6 +57,10 @@ numbered! {
         KernelAddress = 12,
         /// `(which) -> value`: a [`Statistic`].
         Statistic = 13,
+        /// `(address, bytes)`: into the pipe, at most [`MESSAGE_BYTES`]; waits for room.
+        Send = 14,
+        /// `(address, bytes)`: out of the pipe, likewise; waits for so many.
+        Receive = 15,
     }
 }
 
@@ -85,6 +89,26 @@ numbered! {
         Echo = 9,
         /// Sleeps and checks the clock; status: microseconds overslept, [`FAILED`] when it woke early.
         Sleeper = 10,
+        /// Sorts numbers; the argument says how often. This and all below are for workloads.
+        Compute = 11,
+        /// Makes as many system calls.
+        CallMany = 12,
+        /// Yields as often.
+        YieldMany = 13,
+        /// Touches as many new pages.
+        TouchMany = 14,
+        /// Forks as many children, one after the other.
+        ForkMany = 15,
+        /// Sends as many messages through the pipe.
+        SendMany = 16,
+        /// Receives as many.
+        ReceiveMany = 17,
+        /// Sleeps as often.
+        SleepMany = 18,
+        /// Prints as many lines.
+        PrintMany = 19,
+        /// As [`Self::Compute`], with a yield after each round: whoever wakes up need not wait for long.
+        ComputeAndYield = 20,
     }
 }
 
@@ -104,6 +128,16 @@ impl Program {
             Self::Spin => "spin",
             Self::Echo => "echo",
             Self::Sleeper => "sleeper",
+            Self::Compute => "compute",
+            Self::CallMany => "call-many",
+            Self::YieldMany => "yield-many",
+            Self::TouchMany => "touch-many",
+            Self::ForkMany => "fork-many",
+            Self::SendMany => "send-many",
+            Self::ReceiveMany => "receive-many",
+            Self::SleepMany => "sleep-many",
+            Self::PrintMany => "print-many",
+            Self::ComputeAndYield => "compute-and-yield",
         }
     }
 }
@@ -147,6 +181,9 @@ numbered! {
         HiddenFaults = 2,
     }
 }
+
+/// Most bytes that are sent or received at a time.
+pub const MESSAGE_BYTES: usize = 64;
 
 /// Result of a system call that was refused.
 pub const FAILED: u64 = u64::MAX;

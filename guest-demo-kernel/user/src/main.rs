@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod machine;
+mod workloads;
 
 use core::fmt::Write;
 use demo_programs::{CHECKSUM_START, FAILED, Misdeed, Program, Statistic, SystemCall, checksum, next_random};
@@ -31,6 +32,16 @@ fn run(program: Program, argument: u64) -> u64 {
         Program::Spin => spin(argument),
         Program::Echo => echo(),
         Program::Sleeper => sleeper(argument),
+        Program::Compute => workloads::compute(argument, || {}),
+        Program::CallMany => workloads::call_many(argument),
+        Program::YieldMany => workloads::yield_many(argument),
+        Program::TouchMany => workloads::touch_many(argument),
+        Program::ForkMany => workloads::fork_many(argument),
+        Program::SendMany => workloads::send_many(argument),
+        Program::ReceiveMany => workloads::receive_many(argument),
+        Program::SleepMany => workloads::sleep_many(argument),
+        Program::PrintMany => workloads::print_many(argument),
+        Program::ComputeAndYield => workloads::compute(argument, || _ = call(SystemCall::Yield, 0)),
     }
 }
 

@@ -43,12 +43,14 @@ pub(crate) enum Mark {
     Deadline,
     Wake,
     Switch,
+    Idle,
+    IdleWithTick,
 }
 
 /// What measures a group of operations whose names begin with the first item, under the ABI only if the second says so.
 type Group = (&'static str, bool, fn());
 
-const GROUPS: [Group; 17] = [
+const GROUPS: [Group; 18] = [
     ("calibration", false, calls::calibration),
     ("call.null", true, calls::null),
     ("call.unknown", true, calls::unknown),
@@ -66,6 +68,7 @@ const GROUPS: [Group; 17] = [
     ("time.set_deadline", false, time::set_deadline),
     ("time.deadline", false, time::deadline),
     ("time.wake", false, time::wake),
+    ("idle", false, time::idle),
 ];
 
 /// Measures the operations whose names begin with `only`, and what the library adds.

@@ -4,7 +4,7 @@
 
 use super::Mark;
 use crate::entry;
-use crate::measure::{Span, Stamps, figure, timed};
+use crate::measure::{Span, Stamps, figure, println, timed};
 use crate::world;
 use core::sync::atomic::Ordering;
 use pvops_abi::call::{Event, Sched, Time};
@@ -82,19 +82,32 @@ fn set_countdown(ticks: u64) {
     unsafe { ((entry::local_apic() + INITIAL_COUNT) as *mut u32).write_volatile(ticks as u32) };
 }
 
+/// Sleeps until an event comes, with events disabled before.
+macro_rules! sleep {
+    ($mark:expr) => {
+        match world::start_info() {
+            Some(_) => {
+                let arguments = [0, 0, 0, 0, 0, Sched::Block.id().0, world::call_stub(), 0, 0];
+                timed!($mark, arguments, "mov eax, r14d", "call r15")
+            }
+            None => timed!($mark, [0; 9], "sti", "hlt"),
+        }
+    };
+}
+
 /// Sets a deadline and returns the low half of its tick.
-fn set_soon() -> u32 {
+fn set_in(ticks: u64) -> u32 {
     match world::start_info() {
         Some(_) => {
-            let deadline = clock() + SOON;
+            let deadline = clock() + ticks;
             super::call(Time::SetDeadline.id(), &[deadline]);
             tick_at(deadline) as u32
         }
         None => {
             let now = counter();
-            set_countdown(SOON);
+            set_countdown(ticks);
             // The store is the second instruction behind the reading, or close to it.
-            (now + SOON) as u32 + 2
+            (now + ticks) as u32 + 2
         }
     }
 }
@@ -144,11 +157,34 @@ pub(super) fn deadline() {
     with_timer(|| {
         irq::enable();
         figure("time.deadline", Mark::Deadline as u16, Span::Interrupt, 1, |_| {
-            let deadline = set_soon();
+            let deadline = set_in(SOON);
             // SAFETY: the entry sets r13 to what it read, which is not 0 but once in 2^32 ticks.
             let stamps = unsafe { timed!(Mark::Deadline, [0; 9], "2:", "pause", "test r13d, r13d", "jz 2b") };
             lateness(deadline, stamps)
         });
+    });
+}
+
+/// A second of which nothing is made, with one deadline at its end, and one with a deadline every millisecond: what a
+/// CPU does that has nothing to do.
+pub(super) fn idle() {
+    const SECOND: u64 = 1_000_000_000;
+    const TICKS: u64 = 1000;
+    rest();
+    with_timer(|| {
+        // SAFETY: the event's entry changes no registers but those that `timed!` gives up.
+        unsafe {
+            irq::disable();
+            set_in(SECOND);
+            sleep!(Mark::Idle);
+            println!("idle: idle.quiet {} {SECOND}", Mark::Idle as u16);
+            for _ in 0..TICKS {
+                irq::disable();
+                set_in(SECOND / TICKS);
+                sleep!(Mark::IdleWithTick);
+            }
+            println!("idle: idle.tick {} {SECOND}", Mark::IdleWithTick as u16);
+        }
     });
 }
 
@@ -158,17 +194,9 @@ pub(super) fn wake() {
     with_timer(|| {
         figure("time.wake", Mark::Wake as u16, Span::Interrupt, 1, |_| {
             irq::disable();
-            let deadline = set_soon();
+            let deadline = set_in(SOON);
             // SAFETY: as above; blocking enables events, and halting is done with interrupts enabled.
-            let stamps = unsafe {
-                match world::start_info() {
-                    Some(_) => {
-                        let arguments = [0, 0, 0, 0, 0, Sched::Block.id().0, world::call_stub(), 0, 0];
-                        timed!(Mark::Wake, arguments, "mov eax, r14d", "call r15")
-                    }
-                    None => timed!(Mark::Wake, [0; 9], "sti", "hlt"),
-                }
-            };
+            let stamps = unsafe { sleep!(Mark::Wake) };
             lateness(deadline, stamps)
         });
     });

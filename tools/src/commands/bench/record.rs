@@ -36,7 +36,11 @@ impl Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sequence {
     /// How many sequences there were.
-    pub samples: usize,
+    pub samples: u64,
+    /// How many instructions all of them had together.
+    pub executed: u64,
+    /// How many of these halted the processor.
+    pub halts: u64,
     /// This one's instructions.
     pub steps: Vec<Step>,
 }
@@ -74,10 +78,10 @@ pub fn parse(text: &str) -> Result<BTreeMap<u16, Sequence>, String> {
     for line in text.lines() {
         let wrong = || format!("a record that makes no sense: {line}");
         if let Some(header) = line.strip_prefix("mark ") {
-            let (mark, samples) = header.split_once(' ').ok_or_else(wrong)?;
-            let mark: u16 = mark.parse().map_err(|_| wrong())?;
-            let samples = samples.parse().map_err(|_| wrong())?;
-            sequences.insert(mark, Sequence { samples, steps: Vec::new() });
+            let numbers: Option<Vec<u64>> = header.split(' ').map(|number| number.parse().ok()).collect();
+            let Some(&[mark, samples, executed, halts]) = numbers.as_deref() else { return Err(wrong()) };
+            let mark = u16::try_from(mark).map_err(|_| wrong())?;
+            sequences.insert(mark, Sequence { samples, executed, halts, steps: Vec::new() });
             current = Some(mark);
         } else {
             let sequence = current.and_then(|mark| sequences.get_mut(&mark)).ok_or_else(wrong)?;
@@ -137,7 +141,7 @@ impl Sequence {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "mark 7 3\n10 0f31\n12 4189c4\n15 0f0b\nffff800000000000 0f31 io\n20 0f31\n22 4189c5\n25 cf\n17 0f31\n";
+    const TEXT: &str = "mark 7 3 24 1\n10 0f31\n12 4189c4\n15 0f0b\nffff800000000000 0f31 io\n20 0f31\n22 4189c5\n25 cf\n17 0f31\n";
 
     fn addresses(span: Span) -> Option<Vec<u64>> {
         let sequences = parse(TEXT).unwrap();
@@ -148,13 +152,21 @@ mod tests {
     #[test]
     fn the_record_is_read() {
         let sequences = parse(TEXT).unwrap();
-        assert_eq!(sequences[&7].samples, 3);
+        let Sequence { samples, executed, halts, .. } = sequences[&7];
+        assert_eq!([samples, executed, halts], [3, 24, 1]);
         assert_eq!(
             sequences[&7].steps[2],
             Step { address: 0x15, bytes: vec![0x0f, 0x0b], device: false, interrupted: true }
         );
         assert!(sequences[&7].steps[3].device);
-        for wrong in ["10 0f31\n", "mark 1\n", "mark 1 2\n10\n", "mark 1 2\nxx 90\n", "mark 1 2\n10 9\n"] {
+        for wrong in [
+            "10 0f31\n",
+            "mark 1\n",
+            "mark 1 2 3\n",
+            "mark 1 2 3 4\n10\n",
+            "mark 1 2 3 4\nxx 90\n",
+            "mark 1 2 3 4\n10 9\n",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }

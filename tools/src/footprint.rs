@@ -7,7 +7,7 @@
 use elf::ElfBytes;
 use elf::abi::{SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_NOBITS};
 use elf::endian::LittleEndian;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::elf_file::ElfFile;
 use crate::failure::{Failure, Kind};
@@ -26,7 +26,7 @@ const BOOT_LOADER_SECTIONS: [&str; 9] = [
 ];
 
 /// Bytes by kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bytes {
     /// Executable.
     pub text: u64,
@@ -39,7 +39,7 @@ pub struct Bytes {
 }
 
 /// The whole footprint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Footprint {
     /// Kept while the hypervisor runs.
     pub resident: Bytes,

@@ -5,6 +5,7 @@
 
 mod bad_guests;
 mod bad_systems;
+mod bench;
 mod boots;
 mod call_sites;
 mod cargo_checks;
@@ -100,6 +101,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(hostile::cases());
     cases.extend(soak::cases());
     cases.extend(debugger::cases());
+    cases.extend(bench::cases());
     cases.extend(host::cases());
     cases
 }

@@ -4,12 +4,12 @@
 //! number of instructions and are not weighed.
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::record::Step;
 
 /// See the module.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Costs {
     /// Entries by `syscall`.
     pub syscall: u32,
@@ -85,24 +85,28 @@ impl Costs {
         *one += 1;
     }
 
+    /// All counts, with short names.
+    pub fn named(&self) -> [(&'static str, u32); 8] {
+        [
+            ("syscall", self.syscall),
+            ("sysret", self.sysret),
+            ("int", self.interrupt),
+            ("iret", self.iret),
+            ("cr3", self.cr3),
+            ("invlpg", self.invlpg),
+            ("msr", self.wrmsr),
+            ("dev", self.device),
+        ]
+    }
+
     /// The counts that are not zero, for a line.
     pub fn words(&self) -> String {
-        let parts = [
-            (self.syscall, "syscall"),
-            (self.sysret, "sysret"),
-            (self.interrupt, "int"),
-            (self.iret, "iret"),
-            (self.cr3, "cr3"),
-            (self.invlpg, "invlpg"),
-            (self.wrmsr, "msr"),
-            (self.device, "dev"),
-        ];
-        let word = |(count, name): (u32, &str)| match count {
+        let word = |(name, count): (&str, u32)| match count {
             0 => None,
             1 => Some(name.to_owned()),
             count => Some(format!("{count} {name}")),
         };
-        parts.into_iter().filter_map(word).collect::<Vec<_>>().join(", ")
+        self.named().into_iter().filter_map(word).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -1,17 +1,16 @@
-//! The operations' table: native beside guest, Xen and the budget, with the cost vector.
+//! Operations: native beside guest, Xen and the budget, with the cost vector.
 
-use std::fmt::Write;
-
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::budgets::Operation;
 use super::costs::Costs;
+use super::machines::broken;
 use super::record::Span;
 use super::runs::{Figure, Run, Setting};
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 
 /// One world's figures of an operation.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Measured {
     /// How many samples there were, and how often each did the operation.
     pub samples: u32,
@@ -28,7 +27,7 @@ pub struct Measured {
 }
 
 /// What came of an operation.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// The operation's name.
     pub name: String,
@@ -48,29 +47,26 @@ pub struct Row {
     pub over: u32,
 }
 
-/// All rows.
-#[derive(Debug, Serialize)]
-pub struct Report {
-    /// Version of this format.
-    format: u32,
-    /// In the order of the budgets.
-    operations: Vec<Row>,
-}
-
 impl Measured {
     fn new(run: &Run, figure: &Figure) -> Result<Self, Failure> {
         let costs = match figure.mark {
             0 => None,
-            _ => Some(costs(run, figure).map_err(|reason| {
-                Failure::new(Kind::CheckFailed, format!("{}, {:?}: {reason}", figure.name, run.setting))
-            })?),
+            _ => Some(
+                costs(run, figure)
+                    .map_err(|reason| broken(format!("{}, {:?}: {reason}", figure.name, run.setting)))?,
+            ),
         };
         let Figure { per, samples, least, median, most, .. } = *figure;
         Ok(Self { samples, per, least, median, most, costs })
     }
 
-    /// Of a single operation, for people.
-    fn text(&self) -> String {
+    /// Instructions of a single operation.
+    pub fn each(&self) -> f64 {
+        f64::from(self.median) / f64::from(self.per)
+    }
+
+    /// The same for people.
+    pub fn text(&self) -> String {
         let (median, per) = (self.median, self.per);
         if median.is_multiple_of(per) {
             (median / per).to_string()
@@ -95,91 +91,38 @@ fn costs(run: &Run, figure: &Figure) -> Result<Costs, String> {
     Ok(costs)
 }
 
-impl Report {
-    /// Puts together what was measured.
-    pub fn new(operations: &[Operation], runs: &[Run]) -> Result<Self, Failure> {
-        let find = |name: &str, settings: &[Setting]| -> Result<Option<Measured>, Failure> {
-            let runs = runs.iter().filter(|run| settings.contains(&run.setting));
-            let mut found = runs.filter_map(|run| {
-                run.figures.iter().find(|figure| figure.name == name).map(|figure| Measured::new(run, figure))
-            });
-            found.next().transpose()
-        };
-        let row = |operation: &Operation| {
-            let name = &operation.name;
-            let guest = find(name, &[Setting::Guest, Setting::Pair])?;
-            let missing = || Failure::new(Kind::CheckFailed, format!("{name} was not measured"));
-            let Measured { median, per, .. } = *guest.as_ref().ok_or_else(missing)?;
-            let over = operation.must.map_or(0, |must| median.saturating_sub(must * per).div_ceil(per));
-            Ok(Row {
-                name: name.clone(),
-                title: operation.title.clone(),
-                native: find(name, &[Setting::Native])?,
-                guest,
-                xen: operation.xen,
-                must: operation.must,
-                aim: operation.aim,
-                over,
-            })
-        };
-        Ok(Self { format: 1, operations: operations.iter().map(row).collect::<Result<_, Failure>>()? })
-    }
-
-    /// The same in a stable order, without anything that differs between two runs.
-    pub fn to_json(&self) -> String {
-        // Plain numbers and text: there is nothing that could fail.
-        serde_json::to_string_pretty(self).unwrap_or_default()
-    }
-
-    /// Operations over their budgets, and by how much.
-    pub fn over_budget(&self) -> Vec<String> {
-        let over = self.operations.iter().filter(|row| row.over > 0);
-        over.map(|row| format!("{}: {} over {}", row.name, row.over, row.must.unwrap_or(0))).collect()
-    }
-
-    /// For people.
-    pub fn table(&self) -> String {
-        let mut rows = vec![
-            [
-                "operation",
-                "native",
-                "guest",
-                "Xen PV",
-                "must",
-                "aim",
-                "verdict",
-                "what the guest's does besides",
-            ]
-            .map(str::to_owned),
-        ];
-        let number = |number: Option<u32>| number.map_or_else(|| "-".into(), |number| number.to_string());
-        let instructions =
-            |measured: &Option<Measured>| measured.as_ref().map_or_else(|| "-".into(), Measured::text);
-        rows.extend(self.operations.iter().map(|row| {
-            let costs = row.guest.as_ref().and_then(|measured| measured.costs);
-            [
-                row.title.clone(),
-                instructions(&row.native),
-                instructions(&row.guest),
-                number(row.xen),
-                number(row.must),
-                number(row.aim),
-                row.verdict(),
-                costs.map(|costs| costs.words()).unwrap_or_default(),
-            ]
-        }));
-        let over = self.over_budget().len();
-        let mut text = align(&rows);
-        let _ = writeln!(
-            text,
-            "\ninstructions, median; a figure of several calls or pages is of one of them; {over} over budget"
-        );
-        text
-    }
+/// A row for each operation.
+pub fn rows(operations: &[Operation], runs: &[Run]) -> Result<Vec<Row>, Failure> {
+    let find = |name: &str, settings: &[Setting]| -> Result<Option<Measured>, Failure> {
+        let runs = runs.iter().filter(|run| settings.contains(&run.setting));
+        let mut found = runs.filter_map(|run| {
+            run.figures.iter().find(|figure| figure.name == name).map(|figure| Measured::new(run, figure))
+        });
+        found.next().transpose()
+    };
+    let row = |operation: &Operation| {
+        let name = &operation.name;
+        let guest = find(name, &[Setting::Guest, Setting::Pair])?;
+        let Measured { median, per, .. } =
+            *guest.as_ref().ok_or_else(|| broken(format!("{name} was not measured")))?;
+        let over = operation.must.map_or(0, |must| median.saturating_sub(must * per).div_ceil(per));
+        Ok(Row {
+            name: name.clone(),
+            title: operation.title.clone(),
+            native: find(name, &[Setting::Native])?,
+            guest,
+            xen: operation.xen,
+            must: operation.must,
+            aim: operation.aim,
+            over,
+        })
+    };
+    operations.iter().map(row).collect()
 }
 
 impl Row {
-    fn verdict(&self) -> String {
+    /// How the guest's figure stands to its budget.
+    pub fn verdict(&self) -> String {
         let Some(measured) = &self.guest else { return "-".into() };
         let within = |limit: Option<u32>| limit.is_some_and(|limit| measured.median <= limit * measured.per);
         match self.must {
@@ -191,24 +134,62 @@ impl Row {
     }
 }
 
-/// First and last column to the left, the others to the right, a line below the heading.
-fn align<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
-    let widths: [usize; COLUMNS] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
-    let mut text = String::new();
-    for (index, row) in rows.iter().enumerate() {
-        let mut line = String::new();
-        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-            let _ = match column {
-                0 => write!(line, "{cell:<width$}"),
-                _ if column + 1 == COLUMNS => write!(line, "  {cell}"),
-                _ => write!(line, "  {cell:>width$}"),
-            };
-        }
-        let _ = writeln!(text, "{}", line.trim_end());
-        if index == 0 {
-            let _ = writeln!(text, "{}", "-".repeat(widths.iter().map(|width| width + 2).sum::<usize>() - 2));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf_file::ElfFile;
+    use std::collections::BTreeMap;
+
+    fn run(median: u32) -> Run {
+        let figure = Figure {
+            name: "a".into(),
+            mark: 0,
+            span: Span::Whole,
+            per: 32,
+            samples: 3,
+            least: median,
+            median,
+            most: median,
+        };
+        Run {
+            setting: Setting::Guest,
+            figures: vec![figure],
+            idle: Vec::new(),
+            sequences: BTreeMap::new(),
+            booted: ElfFile { path: "h".into(), bytes: Vec::new() },
+            guest: None,
         }
     }
-    text
+
+    fn row(median: u32) -> Row {
+        let operation =
+            Operation { name: "a".into(), title: "A".into(), xen: None, must: Some(40), aim: Some(25) };
+        rows(&[operation], &[run(median)]).unwrap().remove(0)
+    }
+
+    #[test]
+    fn a_single_operation_is_held_against_its_budget() {
+        assert_eq!((row(25 * 32).over, row(25 * 32).verdict().as_str()), (0, "aim"));
+        assert_eq!((row(25 * 32 + 1).over, row(40 * 32).verdict().as_str()), (0, "ok"));
+        assert_eq!((row(40 * 32 + 1).over, row(40 * 32 + 1).verdict().as_str()), (1, "over by 1"));
+        assert_eq!(row(50 * 32).over, 10);
+    }
+
+    #[test]
+    fn what_was_not_measured_is_missed() {
+        let operation = Operation { name: "b".into(), title: "B".into(), xen: None, must: None, aim: None };
+        assert!(rows(&[operation], &[run(1)]).is_err());
+    }
+
+    #[test]
+    fn recorder_and_guest_must_agree() {
+        let mut run = run(3);
+        run.figures[0].mark = 9;
+        assert!(Measured::new(&run, &run.figures[0]).is_err(), "nothing was recorded");
+        let steps = "1 0f31\n3 4189c4\n6 90\n7 90\n8 90\n9 0f31\n";
+        run.sequences = crate::commands::bench::record::parse(&format!("mark 9 1 6 0\n{steps}")).unwrap();
+        assert!(Measured::new(&run, &run.figures[0]).is_ok());
+        run.figures[0].median = 4;
+        assert!(Measured::new(&run, &run.figures[0]).is_err(), "one more was counted than recorded");
+    }
 }

@@ -1,29 +1,18 @@
-//! The machines that are booted for a measurement, and what each of them said.
+//! The machines on which operations are measured, and the figures that the guest printed.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::sync::Mutex;
-use std::thread;
-use std::time::Duration;
 
-use super::budgets::Operation;
-use super::record::{self, Sequence};
-use crate::building::{self, Kernel};
+use super::machines::{Ended, Programs, broken, domain};
+use super::record::{Sequence, Span};
 use crate::disk_image::{Contents, End};
 use crate::elf_file::ElfFile;
-use crate::failure::{Failure, Kind};
-use crate::machine::{DEBUG_EXIT_PORT, Machine, Recorder};
-use crate::manifest::{Manifest, ManifestDomain};
-use crate::outcome::Outcome;
+use crate::failure::Failure;
 use crate::results;
-use crate::session::{Echo, Session, last_lines, without_escapes};
-use crate::workspace::Workspace;
 
-/// Instruction by instruction, on a busy computer.
-const LIMIT: Duration = Duration::from_secs(300);
 /// Enough for every table and shadow table that the operations leave behind: nothing is reclaimed while they run.
-const MEMORY_BYTES: u64 = 256 << 20;
-const PARTNERS_MEMORY_BYTES: u64 = 64 << 20;
+const MEMORY_MIB: u64 = 256;
+const PARTNERS_MEMORY_MIB: u64 = 64;
+const PRIORITY: u8 = 16;
 
 /// The domain whose lines count.
 const MEASURING: &str = "bench";
@@ -40,7 +29,7 @@ pub enum Setting {
 }
 
 /// All of them.
-const SETTINGS: [Setting; 3] = [Setting::Native, Setting::Guest, Setting::Pair];
+pub const SETTINGS: [Setting; 3] = [Setting::Native, Setting::Guest, Setting::Pair];
 
 /// A figure that the guest printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,15 +39,28 @@ pub struct Figure {
     /// The number of its marks; 0: it is not recorded.
     pub mark: u16,
     /// The part of the recorded sequence that it is about.
-    pub span: record::Span,
+    pub span: Span,
     /// How often a sample does the operation.
     pub per: u32,
     /// How many samples there are.
     pub samples: u32,
-    /// Instructions of the least, the middle and the most expensive sample.
+    /// Instructions of the least expensive sample.
     pub least: u32,
+    /// Of the one in the middle.
     pub median: u32,
+    /// Of the most expensive one.
     pub most: u32,
+}
+
+/// A time in which the guest did nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idle {
+    /// Its name.
+    pub name: String,
+    /// The number of its marks.
+    pub mark: u16,
+    /// How long it was.
+    pub nanoseconds: u64,
 }
 
 /// What a run gave.
@@ -67,90 +69,64 @@ pub struct Run {
     pub setting: Setting,
     /// What the guest printed.
     pub figures: Vec<Figure>,
+    /// Times without work.
+    pub idle: Vec<Idle>,
     /// What was executed, by mark.
     pub sequences: BTreeMap<u16, Sequence>,
-    /// The ELFs that were executed: what was booted, and the guest in it.
+    /// What was booted.
     pub booted: ElfFile,
     /// The guest, if there is a hypervisor under it.
     pub guest: Option<ElfFile>,
 }
 
-/// Whether `name` is measured in the setting.
-fn belongs(setting: Setting, name: &str) -> bool {
-    match setting {
-        Setting::Native | Setting::Guest => !name.starts_with("switch."),
-        Setting::Pair => name.starts_with("switch."),
+impl Setting {
+    /// Whether `name` is measured here.
+    pub fn measures(self, name: &str) -> bool {
+        match self {
+            Self::Native | Self::Guest => !name.starts_with("switch."),
+            Self::Pair => name.starts_with("switch."),
+        }
+    }
+
+    /// What to boot for operations that begin with `only`.
+    pub fn contents(self, programs: &Programs, only: &str) -> Result<Contents, Failure> {
+        let operations = format!("run=micro only={only}");
+        let measuring =
+            |cmdline, memory_mib| domain(MEASURING, &programs.hypermark, cmdline, memory_mib, PRIORITY);
+        match self {
+            Self::Native => Ok(Contents::native(programs.hypermark.clone(), &operations, End::DebugExit)),
+            Self::Guest => programs.with_domains(vec![measuring(&operations, MEMORY_MIB)]),
+            Self::Pair => programs.with_domains(vec![
+                measuring("run=switch", PARTNERS_MEMORY_MIB),
+                domain("partner", &programs.hypermark, "run=partner", PARTNERS_MEMORY_MIB, PRIORITY),
+            ]),
+        }
     }
 }
 
-/// Runs what the operations need, two machines at a time.
-pub fn all(workspace: &Workspace, operations: &[Operation]) -> Result<Vec<Run>, Failure> {
-    let recorder = building::recorder(workspace)?;
-    let measuring = ElfFile::read(&building::kernel(workspace, Kernel::Hypermark)?)?;
-    let hypervisor = ElfFile::read(&building::kernel(workspace, Kernel::Hypervisor)?)?;
-    building::image_builder(workspace)?;
-    let needed = |setting: &Setting| operations.iter().any(|operation| belongs(*setting, &operation.name));
-    let settings: Vec<Setting> = SETTINGS.into_iter().filter(needed).collect();
-    let one = |setting: Setting| -> Result<Run, Failure> {
-        let only = common_prefix(operations.iter().map(|operation| operation.name.as_str()));
-        let contents = contents(setting, &measuring, &hypervisor, only)?;
-        let scratch = tempfile::Builder::new()
-            .prefix("pv-bench-")
-            .tempdir()
-            .map_err(|error| Failure::file("create a folder in", &std::env::temp_dir(), &error))?;
-        let output = scratch.path().join("executed");
-        let recorder = Some(Recorder { library: recorder.clone(), output: output.clone() });
-        let machine = Machine { icount: true, recorder, ..Machine::default() };
-        let image = contents.cached_image(workspace, machine.firmware)?;
-        let ended = Session::start(&machine, &image, LIMIT, Echo::Quiet)?.finish()?;
-        if ended.outcome != Outcome::Status(0) {
-            let message = format!("{setting:?}: {}{}", ended.outcome, last_lines(&ended.console));
-            return Err(Failure::new(Kind::CheckFailed, message));
-        }
-        let text = fs::read_to_string(&output).map_err(|error| Failure::file("read", &output, &error))?;
+impl Run {
+    /// Reads what a machine left behind.
+    pub fn read(setting: Setting, programs: &Programs, ended: Ended) -> Result<Self, Failure> {
         let console = match setting {
             Setting::Pair => results::lines_of(&ended.console, MEASURING),
-            Setting::Native | Setting::Guest => without_escapes(&ended.console),
+            Setting::Native | Setting::Guest => ended.console,
         };
-        let broken = |reason| Failure::new(Kind::CheckFailed, format!("{setting:?}: {reason}"));
-        Ok(Run {
+        let figures = lines(&console, "operation: ", figure);
+        let idle = lines(&console, "idle: ", idle);
+        let booted = if setting == Setting::Native { &programs.hypermark } else { &programs.hypervisor };
+        Ok(Self {
             setting,
-            figures: figures(&console).map_err(broken)?,
-            sequences: record::parse(&text).map_err(broken)?,
-            booted: if setting == Setting::Native { &measuring } else { &hypervisor }.clone(),
-            guest: (setting != Setting::Native).then(|| measuring.clone()),
+            figures: figures.map_err(|line| broken(format!("{setting:?}: {line} makes no sense")))?,
+            idle: idle.map_err(|line| broken(format!("{setting:?}: {line} makes no sense")))?,
+            sequences: ended.sequences,
+            booted: booted.clone(),
+            guest: (setting != Setting::Native).then(|| programs.hypermark.clone()),
         })
-    };
-    two_at_a_time(settings, &one)
+    }
 }
 
-fn two_at_a_time<T: Send + Sync + Copy, R: Send>(
-    items: Vec<T>,
-    work: &(impl Fn(T) -> Result<R, Failure> + Sync),
-) -> Result<Vec<R>, Failure> {
-    const WORKERS: usize = 2;
-    let results: Mutex<Vec<(usize, Result<R, Failure>)>> = Mutex::default();
-    let next = Mutex::new(items.iter().copied().enumerate());
-    thread::scope(|scope| {
-        for _ in 0..WORKERS {
-            scope.spawn(|| {
-                loop {
-                    let item = next.lock().ok().and_then(|mut items| items.next());
-                    let Some((index, item)) = item else { return };
-                    let result = work(item);
-                    if let Ok(mut results) = results.lock() {
-                        results.push((index, result));
-                    }
-                }
-            });
-        }
-    });
-    let mut results = results.into_inner().unwrap_or_default();
-    results.sort_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
-}
-
-fn common_prefix<'a>(names: impl Iterator<Item = &'a str>) -> &'a str {
+/// The beginning that all names share: the guest need not measure more.
+pub fn common_prefix<'a>(names: impl Iterator<Item = &'a str>) -> &'a str {
     let shorter = |a: &'a str, b: &'a str| {
         let length = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
         &a[..length]
@@ -158,53 +134,30 @@ fn common_prefix<'a>(names: impl Iterator<Item = &'a str>) -> &'a str {
     names.reduce(shorter).unwrap_or_default()
 }
 
-fn contents(
-    setting: Setting,
-    measuring: &ElfFile,
-    hypervisor: &ElfFile,
-    only: &str,
-) -> Result<Contents, Failure> {
-    let domain = |name: &str, cmdline: &str, memory_bytes| ManifestDomain {
-        name: name.into(),
-        memory_bytes,
-        ..Manifest::for_guest(measuring.clone(), cmdline).domains.remove(0)
-    };
-    let operations = format!("run=micro only={only}");
-    let domains = match setting {
-        Setting::Native => return Ok(Contents::native(measuring.clone(), &operations, End::DebugExit)),
-        Setting::Guest => vec![domain(MEASURING, &operations, MEMORY_BYTES)],
-        Setting::Pair => vec![
-            domain(MEASURING, "run=switch", PARTNERS_MEMORY_BYTES),
-            domain("partner", "run=partner", PARTNERS_MEMORY_BYTES),
-        ],
-    };
-    let manifest = Manifest { domains, ..Manifest::for_guest(measuring.clone(), "") };
-    Ok(Contents::hypervisor(hypervisor.clone(), manifest.compile(Some(DEBUG_EXIT_PORT))?))
+/// All lines that begin with `start`, read by `read`; or the first that makes no sense.
+pub fn lines<R>(console: &str, start: &str, read: impl Fn(&str) -> Option<R>) -> Result<Vec<R>, String> {
+    let lines = console.lines().map(str::trim).filter_map(|line| line.strip_prefix(start));
+    lines.map(|line| read(line).ok_or_else(|| format!("{start}{line}"))).collect()
 }
 
-/// The lines `operation: NAME MARK SPAN PER SAMPLES LEAST MEDIAN MOST`.
-fn figures(console: &str) -> Result<Vec<Figure>, String> {
-    let lines = console.lines().filter_map(|line| line.trim().strip_prefix("operation: "));
-    lines.map(|line| figure(line).ok_or_else(|| format!("a line that makes no sense: {line}"))).collect()
-}
-
+/// `NAME MARK SPAN PER SAMPLES LEAST MEDIAN MOST`.
 fn figure(line: &str) -> Option<Figure> {
     let mut words = line.split_whitespace();
     let name = words.next()?.to_owned();
     let mark = words.next()?.parse().ok()?;
-    let span = record::Span::named(words.next()?)?;
+    let span = Span::named(words.next()?)?;
     let mut number = || words.next()?.parse().ok();
     let [per, samples, least, median, most] = [number()?, number()?, number()?, number()?, number()?];
-    (words.next().is_none() && per > 0).then_some(Figure {
-        name,
-        mark,
-        span,
-        per,
-        samples,
-        least,
-        median,
-        most,
-    })
+    let is_whole = words.next().is_none() && per > 0;
+    is_whole.then_some(Figure { name, mark, span, per, samples, least, median, most })
+}
+
+/// `NAME MARK NANOSECONDS`.
+fn idle(line: &str) -> Option<Idle> {
+    let mut words = line.split_whitespace();
+    let (name, mark) = (words.next()?.to_owned(), words.next()?.parse().ok()?);
+    let nanoseconds = words.next()?.parse().ok()?;
+    words.next().is_none().then_some(Idle { name, mark, nanoseconds })
 }
 
 #[cfg(test)]
@@ -213,14 +166,17 @@ mod tests {
 
     #[test]
     fn lines_are_read_whole_or_refused() {
+        let figures = |console: &str| lines(console, "operation: ", figure);
         let read = figures("noise\r\noperation: a.b 3 round-trip 32 1001 1 2 3\r\n").unwrap();
         assert_eq!((read[0].name.as_str(), read[0].mark, read[0].per, read[0].median), ("a.b", 3, 32, 2));
-        assert_eq!(read[0].span, record::Span::RoundTrip);
+        assert_eq!(read[0].span, Span::RoundTrip);
         for wrong in
             ["a 3 whole 1 1001 1 2", "a 3 whole 1 1001 1 2 3 4", "a 3 half 1 1 1 1 1", "a 3 whole 0 1 1 1 1"]
         {
             assert!(figures(&format!("operation: {wrong}\n")).is_err(), "{wrong}");
         }
+        let idle_line = Idle { name: "i".into(), mark: 4, nanoseconds: 9 };
+        assert_eq!(lines("idle: i 4 9", "idle: ", idle), Ok(vec![idle_line]));
     }
 
     #[test]
@@ -228,11 +184,5 @@ mod tests {
         assert_eq!(common_prefix(["call.null", "call.unknown"].into_iter()), "call.");
         assert_eq!(common_prefix(["call.null", "map.page"].into_iter()), "");
         assert_eq!(common_prefix(["map.page"].into_iter()), "map.page");
-    }
-
-    #[test]
-    fn results_keep_the_order_of_their_items() {
-        let squares = two_at_a_time(vec![3, 1, 2], &|number: i32| Ok(number * number)).unwrap();
-        assert_eq!(squares, [9, 1, 4]);
     }
 }

@@ -26,7 +26,7 @@ pub fn cases() -> Vec<Case> {
 
 /// Operations with every kind of crossing, in both worlds.
 fn same_bytes(context: &Context, limit: Duration) -> Result<(), Failure> {
-    let run = || bench::report(&context.workspace, "_fault", limit).map(|report| report.to_json());
+    let run = || bench::report(&context.workspace, "user_fault", limit).map(|report| report.to_json());
     let (first, second) = (run()?, run()?);
     ensure(first.contains("user_fault.round_trip"), "a figure is missing")?;
     ensure(first == second, format_args!("the figures differ:\n{first}\n{second}"))

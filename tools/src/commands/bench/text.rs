@@ -143,7 +143,8 @@ pub fn align(rows: &[Vec<String>], left: usize) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let is_text = |column: usize| {
-        let is_number = |cell: &str| cell.trim_start_matches(['+', '-']).starts_with(char::is_numeric);
+        let is_number =
+            |cell: &str| cell.contains(|c: char| c.is_numeric()) && !cell.contains(char::is_alphabetic);
         column < left || !rows.iter().skip(1).any(|row| is_number(&row[column]))
     };
     let shape: Vec<(usize, bool)> = (0..columns).map(|column| (width(column), is_text(column))).collect();
@@ -168,12 +169,14 @@ mod tests {
     #[test]
     fn numbers_are_aligned_to_the_right_and_words_to_the_left() {
         let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
-        let text =
-            align(&[row(["name", "n", "verdict"]), row(["a", "12", "ok"]), row(["bc", "3", "over by 4"])], 1);
+        let text = align(
+            &[row(["name", "n", "verdict"]), row(["a", "12", "2 of 3"]), row(["bc", "-", "over by 4"])],
+            1,
+        );
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines,
-            ["name   n  verdict", "-------------------", "a     12  ok", "bc     3  over by 4"]
+            ["name   n  verdict", "-------------------", "a     12  2 of 3", "bc     -  over by 4"]
         );
     }
 }

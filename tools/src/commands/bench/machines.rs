@@ -102,7 +102,8 @@ pub fn boot(
     let image = contents.cached_image(workspace, machine.firmware)?;
     let ended = Session::start(&machine, &image, limit, Echo::Quiet)?.finish()?;
     if ended.outcome != Outcome::Status(0) {
-        return Err(broken(format!("{}{}", ended.outcome, last_lines(&ended.console))));
+        let reason = ended.console.lines().find(|line| line.contains(" failed")).unwrap_or_default().trim();
+        return Err(broken(format!("{} {reason}{}", ended.outcome, last_lines(&ended.console))));
     }
     let mut sequences = BTreeMap::new();
     if is_recorded {

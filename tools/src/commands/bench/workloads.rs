@@ -68,8 +68,8 @@ impl Crowd {
     /// What to boot for workloads whose names contain `only`.
     pub fn contents(self, programs: &Programs, only: &str, clock: Clock) -> Result<Contents, Failure> {
         // By this computer's clock, a slot must do for a slow one.
-        let slot_ms = if clock == Clock::Wall { 3000 } else { 1000 };
-        let cmdline = format!("run=workloads only={only} start_ms=3000 slot_ms={slot_ms}");
+        let (start_ms, slot_ms) = if clock == Clock::Wall { (5000, 5000) } else { (1000, 1000) };
+        let cmdline = format!("run=workloads only={only} start_ms={start_ms} slot_ms={slot_ms}");
         if self.0 == 0 {
             return Ok(Contents::native(programs.demo.clone(), &cmdline, End::DebugExit));
         }

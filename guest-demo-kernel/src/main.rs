@@ -94,7 +94,8 @@ fn first_thread(boot: &'static BootContext) {
         Some(other) => Err(Refused {
             option: "run",
             value: other.into(),
-            wanted: "shell, demo, load, lines, rt, doorbell, fragile, serial, edu, ops, sites or workloads".into(),
+            wanted: "shell, demo, load, lines, rt, doorbell, fragile, serial, edu, ops, sites or workloads"
+                .into(),
         }),
     };
     finish(status.unwrap_or_else(|refused| {

@@ -142,6 +142,11 @@ impl Session {
         Some(Duration::from_nanos(threads.filter_map(waited_ns).sum()))
     }
 
+    /// All console output so far.
+    pub fn console(&self) -> String {
+        self.console.lock().text()
+    }
+
     /// Types into the console.
     pub fn send(&mut self, bytes: &[u8]) {
         // A machine that has ended takes no input; how it ended is told by `finish`.

@@ -38,7 +38,7 @@ pub(crate) struct Stamps {
 /// Executes instructions between two readings of the counter. The nine arguments are in `rdi rsi r8 r9 r10 r14 r15
 /// rcx r11`; `rax rcx rdx r8..r11 rdi rsi` may be changed. Handlers leave their reading in `r13`.
 macro_rules! timed {
-    ($mark:expr, $arguments:expr $(, $instruction:literal)*) => {{
+    ($mark:expr, $arguments:expr $(, $instruction:literal)* $(,)?) => {{
         let arguments: [u64; 9] = $arguments;
         let (start, handler, end): (u64, u64, u64);
         core::arch::asm!(

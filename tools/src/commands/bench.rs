@@ -17,6 +17,7 @@ mod record;
 mod report;
 mod runs;
 mod selection;
+mod sites;
 mod system;
 mod text;
 mod workloads;

@@ -99,7 +99,7 @@ mod tests {
     /// A report without operations, read as an earlier run's would be.
     fn report() -> Report {
         let mut report: Report = serde_json::from_str(
-            r#"{"format": 1, "operations": [], "latencies": [], "idle": [], "footprint": null, "touch": null,
+            r#"{"format": 1, "operations": [], "latencies": [], "sites": [], "idle": [], "footprint": null, "touch": null,
                 "workloads": [{"name": "workload.a", "title": "a < b", "native": 10, "guests": [11, 25, 50],
                 "overhead": [10.0, 25.0, 25.0]}]}"#,
         )

@@ -1,20 +1,25 @@
 //! How late a real-time thread begins that is due every millisecond: timer, interrupt, wake-up and switch together, as
 //! the demo kernel's `run=rt` writes it down, each time.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::machines::{Ended, Programs, broken, domain};
+use super::machines::{self, Clock, Ended, Programs, broken, domain};
 use super::runs::lines;
 use crate::disk_image::{Contents, End};
 use crate::failure::Failure;
 use crate::results;
+use crate::workspace::Workspace;
 
+/// Begins the last line of a run.
+const VERDICT: &str = "result: verdict";
 /// A thousand releases.
 const CMDLINE: &str = "run=rt periods=1000 samples=1";
 const SAMPLES: usize = 1000;
-/// Busy for longer than that.
-const BUSY: &str = "run=load seconds=2";
-const HOSTILE: &str = "attack=random count=120000";
+/// Neither of them ends.
+const BUSY: &str = "run=load seconds=0";
+const HOSTILE: &str = "attack=random count=0";
 
 const REALTIME: &str = "rt";
 const NEIGHBOUR: &str = "neighbour";
@@ -87,7 +92,7 @@ impl Surrounding {
     }
 
     /// What to boot.
-    pub fn contents(self, programs: &Programs) -> Result<Contents, Failure> {
+    fn contents(self, programs: &Programs) -> Result<Contents, Failure> {
         let realtime = domain(REALTIME, &programs.demo, CMDLINE, MEMORY_MIB, HIGH);
         let neighbour = match self {
             Self::Native => return Ok(Contents::native(programs.demo.clone(), CMDLINE, End::DebugExit)),
@@ -98,8 +103,27 @@ impl Surrounding {
         programs.with_domains(std::iter::once(realtime).chain(neighbour).collect())
     }
 
+    /// Boots it, and reads what it left behind.
+    pub fn measure(
+        self,
+        workspace: &Workspace,
+        programs: &Programs,
+        limit: Duration,
+    ) -> Result<Row, Failure> {
+        let contents = self.contents(programs)?;
+        let ended = match self {
+            Self::Native | Self::Alone => {
+                machines::boot(workspace, &contents, (Clock::Instructions, limit), None)?
+            }
+            Self::Busy | Self::Hostile => {
+                machines::boot_until(workspace, &contents, &format!("[{REALTIME}] {VERDICT}"), limit)?
+            }
+        };
+        self.read(&ended)
+    }
+
     /// Reads what a machine left behind.
-    pub fn read(self, ended: &Ended) -> Result<Row, Failure> {
+    fn read(self, ended: &Ended) -> Result<Row, Failure> {
         let wrong = |reason: String| broken(format!("{}: {reason}", self.name()));
         let console = match self {
             Self::Native | Self::Alone => ended.console.clone(),
@@ -119,15 +143,17 @@ impl Surrounding {
         Ok(self.row(series, missed))
     }
 
-    /// A neighbour who rests while latencies are measured proves nothing.
+    /// A neighbour who has ended, or never began, proves nothing.
     fn check_neighbour(self, console: &str) -> Result<(), String> {
-        let last = match self {
-            Self::Hostile => format!("[{NEIGHBOUR}] attack: random survived"),
-            _ => format!("[{NEIGHBOUR}] result: verdict ok"),
-        };
-        let end = console.find(&last).ok_or_else(|| format!("no {last:?}"))?;
-        let samples = console.find(&format!("[{REALTIME}] rt samples")).ok_or("no latencies")?;
-        if end < samples { Err("the neighbour was done before the last release".into()) } else { Ok(()) }
+        let said = results::lines_of(console, NEIGHBOUR);
+        let over = ["survived", VERDICT, "broken"].into_iter().find(|word| said.contains(word));
+        let crashed = console.contains(&format!("domain '{NEIGHBOUR}' crashed"));
+        match over {
+            _ if crashed => Err("the neighbour crashed".into()),
+            Some(word) => Err(format!("the neighbour has ended: {word:?}")),
+            None if self == Self::Hostile && !said.contains("random: ") => Err("nobody attacked".into()),
+            None => Ok(()),
+        }
     }
 
     fn row(self, series: Vec<u32>, missed: u64) -> Row {
@@ -176,10 +202,12 @@ mod tests {
 
     #[test]
     fn a_neighbour_must_be_busy_all_the_time() {
-        let (latencies, last) = (console("[rt] "), "[neighbour] result: verdict ok\r\n");
-        assert!(Surrounding::Busy.read(&ended(latencies.clone() + last)).is_ok());
-        assert!(Surrounding::Busy.read(&ended(last.to_owned() + &latencies)).is_err());
-        assert!(Surrounding::Busy.read(&ended(latencies)).is_err());
+        let beside = |line: &str| ended(console("[rt] ") + line);
+        assert!(Surrounding::Busy.read(&beside("")).is_ok());
+        assert!(Surrounding::Busy.read(&beside("[neighbour] result: verdict ok\r\n")).is_err());
+        assert!(Surrounding::Hostile.read(&beside("[neighbour] random: seed=0x1\r\n")).is_ok());
+        assert!(Surrounding::Hostile.read(&beside("")).is_err());
+        assert!(Surrounding::Hostile.read(&beside("pvops: domain 'neighbour' crashed: x\r\n")).is_err());
         assert!(Surrounding::Alone.read(&ended(String::new())).is_err());
     }
 }

@@ -113,6 +113,21 @@ pub fn boot(
     Ok(Ended { console: without_escapes(&ended.console), sequences })
 }
 
+/// Boots `contents`, waits until a line with `text` is complete, and switches the machine off: for neighbours that never end.
+pub fn boot_until(
+    workspace: &Workspace,
+    contents: &Contents,
+    text: &str,
+    limit: Duration,
+) -> Result<Ended, Failure> {
+    let machine = Machine { icount: true, ..Machine::default() };
+    let image = contents.cached_image(workspace, machine.firmware)?;
+    let mut session = Session::start(&machine, &image, limit, Echo::Quiet)?;
+    session.wait_for(text, limit)?;
+    session.wait_for("\n", limit)?;
+    Ok(Ended { console: without_escapes(&session.console()), sequences: BTreeMap::new() })
+}
+
 /// A failure of what was measured.
 pub fn broken(reason: impl Into<String>) -> Failure {
     Failure::new(Kind::CheckFailed, reason)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::machines::Programs;
 use super::selection::{Results, Selection};
-use super::{latency, operations, system, workloads};
+use super::{latency, operations, sites, system, workloads};
 use crate::failure::{Failure, Kind};
 use crate::footprint::Footprint;
 use crate::workspace::Workspace;
@@ -25,6 +25,8 @@ pub struct Report {
     pub workloads: Vec<workloads::Row>,
     /// Latencies of a real-time thread.
     pub latencies: Vec<latency::Row>,
+    /// Call sites.
+    pub sites: Vec<sites::Row>,
     /// Idle times.
     pub idle: Vec<system::Idle>,
     /// The hypervisor's memory.
@@ -52,7 +54,7 @@ impl Report {
         programs: &Programs,
         results: Results,
     ) -> Result<Self, Failure> {
-        let Results { runs, workloads, latencies } = results;
+        let Results { runs, workloads, latencies, sites } = results;
         Ok(Self {
             format: FORMAT,
             operations: operations::rows(&selection.operations, &runs)?,
@@ -61,6 +63,7 @@ impl Report {
                 workloads => workloads::rows(workloads, &selection.workloads)?,
             },
             latencies,
+            sites: sites::rows(&sites)?,
             idle: if selection.has_idle { system::idle(&runs)? } else { Vec::new() },
             footprint: match selection.has_footprint {
                 true => Some(Footprint::of(&programs.hypervisor)?),
@@ -136,6 +139,11 @@ impl Report {
             }
             add(&row.name, "missed", row.missed as f64);
         }
+        for row in &self.sites {
+            for (what, count) in ["native", "unpatched", "guest"].iter().zip(&row.instructions) {
+                add(&row.name, what, *count as f64);
+            }
+        }
         for row in &self.idle {
             for (world, awake) in [("native", row.native), ("guest", row.guest)] {
                 add(&row.name, &format!("{world}.executed"), awake.executed as f64);
@@ -154,6 +162,7 @@ impl Report {
         if let Some(touch) = &self.touch {
             add("touch", "lines", touch.lines as f64);
             add("touch", "naming", touch.naming as f64);
+            add("touch", "sites", touch.sites as f64);
         }
         figures
     }

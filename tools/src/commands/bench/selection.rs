@@ -6,6 +6,7 @@ use super::budgets::{Budgets, Operation};
 use super::latency::{self, SURROUNDINGS, Surrounding};
 use super::machines::{self, Clock, Ended, Programs};
 use super::runs::{self, Run, SETTINGS, Setting};
+use super::sites::{self, SITES, Sites};
 use super::system::IDLE;
 use super::workloads::{self, Crowd, WORKLOADS};
 use crate::failure::{Failure, Kind};
@@ -21,6 +22,7 @@ pub struct Selection {
     pub workloads: String,
     has_workloads: bool,
     surroundings: Vec<Surrounding>,
+    has_sites: bool,
     /// Whether idle times are measured.
     pub has_idle: bool,
     /// Whether the hypervisor's memory is counted.
@@ -37,6 +39,8 @@ pub struct Results {
     pub workloads: Vec<Ended>,
     /// Latencies.
     pub latencies: Vec<latency::Row>,
+    /// Of call sites, in the order of [`SITES`].
+    pub sites: Vec<Ended>,
 }
 
 /// A machine to boot.
@@ -45,6 +49,7 @@ enum Job {
     Operations(Setting),
     Workloads(Crowd),
     Latency(Surrounding),
+    Sites(Sites),
 }
 
 /// What a job gave.
@@ -52,6 +57,7 @@ enum Gave {
     Operations(Run),
     Workloads(usize, Ended),
     Latency(latency::Row),
+    Sites(Ended),
 }
 
 impl Selection {
@@ -69,6 +75,7 @@ impl Selection {
             has_workloads: !names.is_empty(),
             workloads: runs::common_prefix(names.into_iter()).to_owned(),
             surroundings: SURROUNDINGS.into_iter().filter(|one| is_selected(one.name())).collect(),
+            has_sites: is_selected(sites::NAME),
             has_idle: IDLE.iter().any(|(name, _)| is_selected(name)),
             has_footprint: is_selected("footprint"),
             has_touch: is_selected("touch"),
@@ -87,7 +94,9 @@ impl Selection {
         let crowds: Vec<Crowd> = if self.has_workloads { Crowd::all().collect() } else { Vec::new() };
         let workloads = crowds.into_iter().rev().map(Job::Workloads);
         let latencies = self.surroundings.iter().rev().copied().map(Job::Latency);
-        workloads.chain(latencies).chain(self.settings().into_iter().map(Job::Operations)).collect()
+        let operations = self.settings().into_iter().map(Job::Operations);
+        let sites = SITES.into_iter().filter(|_| self.has_sites).map(Job::Sites);
+        workloads.chain(latencies).chain(operations).chain(sites).collect()
     }
 
     fn settings(&self) -> Vec<Setting> {
@@ -111,13 +120,15 @@ impl Selection {
 
     /// Boots them all.
     pub fn boot(&self, workspace: &Workspace, programs: &Programs) -> Result<Results, Failure> {
-        let mut results = Results { runs: Vec::new(), workloads: Vec::new(), latencies: Vec::new() };
+        let mut results =
+            Results { runs: Vec::new(), workloads: Vec::new(), latencies: Vec::new(), sites: Vec::new() };
         let mut crowds = Vec::new();
         for gave in machines::all(&self.jobs(), |job| self.run(*job, workspace, programs))? {
             match gave {
                 Gave::Operations(run) => results.runs.push(run),
                 Gave::Workloads(crowd, ended) => crowds.push((crowd, ended)),
                 Gave::Latency(row) => results.latencies.insert(0, row),
+                Gave::Sites(ended) => results.sites.push(ended),
             }
         }
         crowds.sort_by_key(|(crowd, _)| *crowd);
@@ -140,9 +151,9 @@ impl Selection {
                 Ok(Gave::Workloads(crowd.0, ended))
             }
             Job::Latency(surrounding) => {
-                let ended = boot(surrounding.contents(programs)?, None)?;
-                Ok(Gave::Latency(surrounding.read(&ended)?))
+                Ok(Gave::Latency(surrounding.measure(workspace, programs, self.limit)?))
             }
+            Job::Sites(sites) => Ok(Gave::Sites(boot(sites.contents(programs)?, None)?)),
         }
     }
 
@@ -153,7 +164,7 @@ impl Selection {
         })?;
         let run = |gave| match gave {
             Gave::Operations(run) => Some(run),
-            Gave::Workloads(..) | Gave::Latency(_) => None,
+            Gave::Workloads(..) | Gave::Latency(_) | Gave::Sites(_) => None,
         };
         Ok(runs.into_iter().filter_map(run).collect())
     }
@@ -189,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_filter_boots_no_more_than_it_needs() {
-        assert_eq!(selection("").unwrap().machines(), 11);
+        assert_eq!(selection("").unwrap().machines(), 14);
         assert_eq!(selection("call.null").unwrap().machines(), 2);
         assert_eq!(selection("switch.domain").unwrap().machines(), 1);
         assert_eq!(selection("latency.busy").unwrap().machines(), 1);

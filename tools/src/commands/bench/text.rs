@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::operations::{self, Measured};
 use super::report::Report;
-use super::{latency, system, workloads};
+use super::{latency, sites, system, workloads};
 
 /// All tables that have something in them.
 pub fn report(report: &Report) -> String {
@@ -12,6 +12,7 @@ pub fn report(report: &Report) -> String {
         operations_table(&report.operations),
         workloads_table(&report.workloads),
         latencies_table(&report.latencies),
+        sites_table(&report.sites),
         idle_table(&report.idle),
         system_lines(report),
     ];
@@ -92,6 +93,18 @@ fn latencies_table(rows: &[latency::Row]) -> String {
     table(&heading, rows)
 }
 
+fn sites_table(rows: &[sites::Row]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let heading = ["call site, instructions", "native", "unpatched", "guest"];
+    let rows = rows.iter().map(|row| {
+        let counts = row.instructions.iter().map(u64::to_string);
+        std::iter::once(row.name.clone()).chain(counts).collect()
+    });
+    table(&heading, rows)
+}
+
 fn idle_table(rows: &[system::Idle]) -> String {
     if rows.is_empty() {
         return String::new();
@@ -120,13 +133,9 @@ fn system_lines(report: &Report) -> String {
     if let Some(touch) = &report.touch {
         let _ = writeln!(
             text,
-            "degree of touch: {} of {} lines of the demo kernel name the interface{}",
-            touch.naming,
-            touch.lines,
-            match touch.site_table_bytes {
-                Some(bytes) => format!("; its table of call sites has {bytes} bytes"),
-                None => String::new(),
-            }
+            "degree of touch: {} of {} lines of the demo kernel name the interface; {} call sites, {} bytes of them and \
+             their table, of {} that are loaded",
+            touch.naming, touch.lines, touch.sites, touch.site_bytes, touch.loaded_bytes
         );
     }
     text

@@ -26,6 +26,7 @@ pub struct Report {
     /// Latencies of a real-time thread.
     pub latencies: Vec<latency::Row>,
     /// Call sites.
+    #[serde(default)]
     pub sites: Vec<sites::Row>,
     /// Idle times.
     pub idle: Vec<system::Idle>,

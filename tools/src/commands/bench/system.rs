@@ -52,8 +52,10 @@ pub struct Touch {
     /// Bytes of the kernel's ELF that are loaded.
     pub loaded_bytes: u64,
     /// Call sites that are rewritten at boot.
+    #[serde(default)]
     pub sites: u64,
     /// Bytes of these sites and of the table that lists them.
+    #[serde(default)]
     pub site_bytes: u64,
 }
 

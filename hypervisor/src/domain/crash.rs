@@ -136,10 +136,6 @@ fn last_call(vcpu: &Vcpu, age: usize) -> Option<Text> {
     text.text(if age == 0 { "  last call " } else { "  before it " });
     text.hex(call.id >> 32, if call.id >> 32 == 0 { 0 } else { 8 }).hex(call.id, 8);
     text.text("  rdi ").hex(call.first_argument, 16);
-    match call.status {
-        Some(status) => text.text("  status ").signed(status),
-        None => text.text("  did not return"),
-    };
     Some(text)
 }
 

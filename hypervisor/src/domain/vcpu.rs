@@ -1,68 +1,62 @@
 //! A vCPU: what the guest registered, and what the hypervisor keeps for it.
 
 use super::{Domain, registry};
-use crate::arch::x86_64::guest::Area;
+use crate::arch::x86_64::guest::{Area, address_or_none};
 use crate::arch::x86_64::switch::Saved;
 use crate::arch::x86_64::{Frame, paging};
 use crate::mmu::shadow::LoadedRoot;
 use core::cell::Cell;
 
-/// Virtual privilege.
+/// Virtual privilege. The entry code knows the numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub enum Mode {
     /// The guest kernel, in the kernel view.
-    Kernel,
+    Kernel = 0,
     /// A guest program, in the user view.
-    User,
+    User = 1,
 }
 
 /// Calls that are remembered.
 pub const LAST_CALLS: usize = 8;
 
-/// A call that was made.
+/// A call that was made. Id 0 is no call's.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct MadeCall {
     /// Its id.
     pub id: u64,
     /// Its first argument.
     pub first_argument: u64,
-    /// How it ended; `None`: not yet, or it does not return.
-    pub status: Option<i64>,
 }
 
-/// The calls made last, for the dump. Noting one is a handful of plain stores.
+/// The calls made last, for the dump. The entry code notes them.
 #[derive(Debug)]
 pub struct LastCalls {
-    calls: [Cell<Option<MadeCall>>; LAST_CALLS],
-    newest: Cell<usize>,
+    /// A ring.
+    pub calls: [Cell<MadeCall>; LAST_CALLS],
+    /// Byte offset in the ring of the next one.
+    pub newest: Cell<u32>,
 }
 
 impl LastCalls {
     const fn new() -> Self {
-        Self { calls: [const { Cell::new(None) }; LAST_CALLS], newest: Cell::new(0) }
-    }
-
-    /// A call begins.
-    pub fn begin(&self, id: u64, first_argument: u64) {
-        let place = self.newest.get().wrapping_add(1) % LAST_CALLS;
-        self.newest.set(place);
-        self.calls[place].set(Some(MadeCall { id, first_argument, status: None }));
-    }
-
-    /// The call that began last ends.
-    pub fn end(&self, status: i64) {
-        let place = &self.calls[self.newest.get() % LAST_CALLS];
-        place.set(place.get().map(|call| MadeCall { status: Some(status), ..call }));
+        Self {
+            calls: [const { Cell::new(MadeCall { id: 0, first_argument: 0 }) }; LAST_CALLS],
+            newest: Cell::new(0),
+        }
     }
 
     /// The call `age` calls before the newest.
     #[must_use]
     pub fn get(&self, age: usize) -> Option<MadeCall> {
-        self.calls[self.newest.get().wrapping_sub(age) % LAST_CALLS].get()
+        let next = self.newest.get() as usize / size_of::<MadeCall>();
+        let call = self.calls[next.wrapping_sub(1 + age) % LAST_CALLS].get();
+        (call.id != 0).then_some(call)
     }
 
     fn forget(&self) {
-        self.calls.iter().for_each(|call| call.set(None));
+        self.calls.iter().for_each(|call| call.set(MadeCall { id: 0, first_argument: 0 }));
     }
 }
 
@@ -79,8 +73,10 @@ pub struct Vcpu {
     pub mode: Cell<Mode>,
     /// The root that is loaded.
     pub root: Cell<LoadedRoot>,
-    /// Where its area is registered.
+    /// Where its area is registered. Changed by [`Self::set_area`] only.
     pub area: Cell<Option<Area>>,
+    /// The area's address, or that of one in which nothing is ever pending; for the entry code.
+    pub area_address: Cell<u64>,
     /// Guest-physical address of its trap table.
     pub trap_table: Cell<u64>,
     /// Gates in the table; 0: none registered.
@@ -89,6 +85,8 @@ pub struct Vcpu {
     pub event_entry: Cell<u64>,
     /// Entry for system calls; 0: none.
     pub system_call_entry: Cell<u64>,
+    /// The same, but 0 where a change of mode takes more than the entry code does: without an area, and with ports.
+    pub fast_system_call_entry: Cell<u64>,
     /// Top of the stack for faults during delivery; 0: none.
     pub double_fault_stack: Cell<u64>,
     /// It sleeps until an event is pending.
@@ -124,10 +122,12 @@ impl Vcpu {
             mode: Cell::new(Mode::Kernel),
             root: Cell::new(LoadedRoot::NONE),
             area: Cell::new(None),
+            area_address: Cell::new(address_or_none(None)),
             trap_table: Cell::new(0),
             trap_count: Cell::new(0),
             event_entry: Cell::new(0),
             system_call_entry: Cell::new(0),
+            fast_system_call_entry: Cell::new(0),
             double_fault_stack: Cell::new(0),
             blocked: Cell::new(false),
             first_root,
@@ -160,12 +160,13 @@ impl Vcpu {
     /// What the guest registered is gone, as before its first instruction.
     pub fn forget_registrations(&self) {
         self.mode.set(Mode::Kernel);
-        self.area.set(None);
+        self.set_area(None);
         for word in [
             &self.trap_table,
             &self.trap_count,
             &self.event_entry,
             &self.system_call_entry,
+            &self.fast_system_call_entry,
             &self.double_fault_stack,
             &self.hidden_faults,
         ] {
@@ -173,6 +174,18 @@ impl Vcpu {
         }
         self.blocked.set(false);
         self.last_calls.forget();
+    }
+
+    /// Registers its area.
+    pub fn set_area(&self, area: Option<Area>) {
+        self.area.set(area);
+        self.area_address.set(address_or_none(area));
+    }
+
+    /// Tells the entry code what it may do by itself, after a change of what the guest registered.
+    pub fn note_registrations(&self, domain: &Domain) {
+        let is_fast = self.area.get().is_some() && !domain.devices.has_ports;
+        self.fast_system_call_entry.set(if is_fast { self.system_call_entry.get() } else { 0 });
     }
 
     /// Whether an event may be delivered now: always in user mode, by the guest's flag in kernel mode.

@@ -4,6 +4,7 @@
 //! chapter of `spec/` with the extension's name states what each promises.
 
 use super::decode::{Arguments, Function, arguments, extension_version, function};
+use super::fast::{self, Reply};
 use super::frames;
 use crate::arch::x86_64::guest::{Area, Ports};
 use crate::arch::x86_64::{Frame, cpu, time};
@@ -33,49 +34,33 @@ const MAX_LONG_CALLS: u32 = 4;
 /// It also ends short behind a long call when it has taken so long.
 const LONG_BATCH_NS: u64 = 20_000;
 
-/// A call of the guest kernel: `rax` and `rdx` get status and value, all else stays.
+/// A call of the guest kernel that needs all its registers, or is none: `rax` and `rdx` get status and value, all else
+/// stays.
 pub fn call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
-    vcpu.last_calls.begin(frame.rax, frame.rdi);
     if frame.rax == call::Cpu::Iret.id().0 {
         frames::iret(domain, vcpu, frame);
         return;
     }
-    if frame.rax == call::Sched::Shutdown.id().0 {
-        if let Err(error) = shutdown(domain, frame) {
-            frame.rax = error.to_status() as u64;
-        }
-        return;
-    }
-    let status = match run(domain, vcpu, frame.rax, arguments(frame)) {
-        Ok(value) => {
-            frame.rdx = value;
-            0
-        }
-        Err(error) => error.to_status(),
+    let result = match function(frame.rax) {
+        Ok(Function::Sched(call::Sched::Shutdown)) => shutdown(domain, frame),
+        Ok(function) => run_long(domain, vcpu, function, arguments(frame)),
+        Err(error) => Err(error),
     };
-    frame.rax = status as u64;
-    vcpu.last_calls.end(status);
+    let Reply { status, value } = Reply::from(result);
+    frame.rax = status;
+    frame.rdx = value;
 }
 
-fn run(domain: &Domain, vcpu: &Vcpu, id: u64, arguments: Arguments) -> Result<u64, Error> {
-    match function(id)? {
-        Function::Base(call::Base::Batch) => batch(domain, vcpu, arguments),
-        function => run_one(domain, vcpu, function, arguments),
-    }
-}
-
-/// All calls that return to their caller with a value, and can stand in a batch.
-fn run_one(domain: &Domain, vcpu: &Vcpu, function: Function, arguments: Arguments) -> Result<u64, Error> {
-    use call::{Base, Console, Cpu, Event, Mmu, Sched, Time};
-    let [first, second, third, fourth] = arguments;
+/// The calls that [`fast`] leaves, and that return to their caller with a value.
+fn run_long(domain: &Domain, vcpu: &Vcpu, function: Function, arguments: Arguments) -> Result<u64, Error> {
+    use call::{Base, Console, Cpu, Event, Mmu, Time};
+    let [first, second, third, _] = arguments;
     match function {
-        Function::Base(Base::Version) => Ok(version::CURRENT.to_bits().into()),
         Function::Base(Base::Implementation) => Ok(implementation::PVOPS_HYPERVISOR.into()),
         Function::Base(Base::ImplementationVersion) => Ok(1),
-        Function::Base(Base::Probe) => Ok(extension_version(first)),
         Function::Cpu(Cpu::RegisterArea) => register_area(domain, vcpu, first),
         Function::Cpu(Cpu::SetTrapTable) => set_trap_table(domain, vcpu, first, second),
-        Function::Cpu(Cpu::SetEntries) => set_entries(vcpu, first, second),
+        Function::Cpu(Cpu::SetEntries) => set_entries(domain, vcpu, first, second),
         Function::Cpu(Cpu::SetDoubleFaultStack) => set_double_fault_stack(vcpu, first),
         Function::Cpu(Cpu::SetSegmentBase) => set_segment_base(vcpu, first, second),
         Function::Cpu(Cpu::Cpuid) => store_cpuid(domain, first, second, third),
@@ -84,37 +69,31 @@ fn run_one(domain: &Domain, vcpu: &Vcpu, function: Function, arguments: Argument
         Function::Event(Event::RegisterPage) => register_page(domain, first),
         Function::Event(Event::Bind) => bind(domain, first, second, third),
         Function::Event(Event::Unbind) => unbind(domain, first),
-        Function::Event(Event::Send) => send(domain, first),
-        Function::Event(Event::Unmask) => unmask(domain, first),
-        Function::Event(Event::Eoi) => end_interrupt(domain, first),
-        // Leaving delivers; there is nothing else to do.
-        Function::Event(Event::Deliver) => Ok(0),
-        Function::Mmu(Mmu::LoadRoot) => load_root(domain, vcpu, first, second, third),
-        Function::Mmu(Mmu::FlushPage) => flush(domain, vcpu, [first, 1], [second, third]),
-        Function::Mmu(Mmu::FlushRange) => flush(domain, vcpu, [first, second], [third, fourth]),
-        Function::Mmu(Mmu::FlushAll) => flush_all(domain, vcpu, [first, second], third),
-        Function::Mmu(Mmu::Populate) => populate(domain, vcpu, first, second),
         Function::Mmu(Mmu::ReleaseRoot) => release_root(domain, first),
         Function::Mmu(Mmu::SetCommonSlots) => set_common_slots(domain, first),
-        Function::Time(Time::Clock) => Ok(time::now_ns()),
         Function::Time(Time::WallClock) => Ok(time::wall_ns()),
-        Function::Time(Time::SetDeadline) => Ok(set_deadline(domain, vcpu, first)),
         Function::Console(Console::Write) => write_console(domain, first, second),
         Function::Console(Console::Read) => read_console(domain, first, second),
-        Function::Sched(Sched::Yield) => {
-            turn::yield_now();
-            Ok(0)
-        }
-        Function::Sched(Sched::Block) => block(vcpu),
-        Function::Base(Base::Batch) | Function::Cpu(Cpu::Iret) | Function::Sched(Sched::Shutdown) => {
-            Err(Error::InvalidArgument)
-        }
+        // In a batch: those that do not return to it. All others are fast ones.
+        _ => Err(Error::InvalidArgument),
     }
 }
 
 // --- BASE --------------------------------------------------------------------------------------------------
 
-fn batch(domain: &Domain, vcpu: &Vcpu, [list, count, ..]: Arguments) -> Result<u64, Error> {
+pub(super) fn version() -> Result<u64, Error> {
+    Ok(version::CURRENT.to_bits().into())
+}
+
+pub(super) fn probe(extension: u64) -> Result<u64, Error> {
+    Ok(extension_version(extension))
+}
+
+pub(super) fn clock() -> Result<u64, Error> {
+    Ok(time::now_ns())
+}
+
+pub(super) fn batch(domain: &Domain, vcpu: &Vcpu, list: u64, count: u64) -> Result<u64, Error> {
     const BYTES: u64 = size_of::<BatchEntry>() as u64;
     if count > MAX_BATCH {
         return Err(Error::InvalidArgument);
@@ -123,21 +102,12 @@ fn batch(domain: &Domain, vcpu: &Vcpu, [list, count, ..]: Arguments) -> Result<u
     let (began, mut long_calls) = (time::now_ns(), 0);
     for number in 0..count {
         let place = list + number * BYTES;
-        let entry = domain.memory.load::<BatchEntry>(place)?;
-        let [first, second, third, fourth, ..] = entry.arguments;
-        let decoded = function(entry.id);
-        let result = decoded.and_then(|function| match function {
-            // It would take effect only behind the last entry.
-            Function::Sched(call::Sched::Block) => Err(Error::InvalidArgument),
-            function => run_one(domain, vcpu, function, [first, second, third, fourth]),
-        });
-        let (status, value) = match result {
-            Ok(value) => (0, value),
-            Err(error) => (error.to_status(), 0),
-        };
-        domain.memory.store(place + offset_of!(BatchEntry, status) as u64, status as u64)?;
-        domain.memory.store(place + offset_of!(BatchEntry, value) as u64, value)?;
-        if decoded.is_ok_and(|function| is_long(domain, function)) {
+        // Copied once: the id that is checked is the one that is run.
+        let [id, arguments @ ..] = domain.memory.load::<[u64; 5]>(place)?;
+        let Reply { status, value } = run_in_batch(domain, vcpu, id, arguments);
+        let results = [status, if status == 0 { value } else { 0 }];
+        domain.memory.store(place + offset_of!(BatchEntry, status) as u64, results)?;
+        if is_long(domain, id) {
             long_calls += 1;
             if long_calls == MAX_LONG_CALLS || time::now_ns() - began > LONG_BATCH_NS {
                 return Ok(number + 1);
@@ -147,14 +117,29 @@ fn batch(domain: &Domain, vcpu: &Vcpu, [list, count, ..]: Arguments) -> Result<u
     Ok(count)
 }
 
+const _: () = assert!(offset_of!(BatchEntry, value) == offset_of!(BatchEntry, status) + 8);
+
+fn run_in_batch(domain: &Domain, vcpu: &Vcpu, id: u64, arguments: Arguments) -> Reply {
+    // They would take effect only behind the last entry, or within themselves.
+    if id == call::Sched::Block.id().0 || id == call::Base::Batch.id().0 {
+        return Reply::from(Err(Error::InvalidArgument));
+    }
+    let [first, second, third, fourth] = arguments;
+    match fast::call(id) {
+        Some(call) => fast::make(call, first, second, third, fourth),
+        None => Reply::from(function(id).and_then(|function| run_long(domain, vcpu, function, arguments))),
+    }
+}
+
 /// Whether one such call may take as long as some tens of others.
-fn is_long(domain: &Domain, function: Function) -> bool {
-    use call::{Console, Event, Mmu};
-    match function {
-        Function::Mmu(Mmu::FlushPage) => domain.mmu.lock().flushes_pages_in_all_roots(),
-        Function::Mmu(_) => true,
-        Function::Console(Console::Write | Console::Read) | Function::Event(Event::RegisterPage) => true,
-        _ => false,
+fn is_long(domain: &Domain, id: u64) -> bool {
+    const MMU: u64 = call::Extension::Mmu as u64;
+    const CONSOLE: u64 = call::Extension::Console as u64;
+    match id >> 16 {
+        MMU if id == call::Mmu::FlushPage.id().0 => domain.mmu.lock().flushes_pages_in_all_roots(),
+        MMU => true,
+        CONSOLE => true,
+        _ => id == call::Event::RegisterPage.id().0,
     }
 }
 
@@ -169,10 +154,12 @@ fn register_area(domain: &Domain, vcpu: &Vcpu, address: u64) -> Result<u64, Erro
     area.set_time_mul(multiplier);
     area.end_time_update();
     area.set_hidden_faults(vcpu.hidden_faults.get());
-    if vcpu.area.replace(Some(area)).is_some() {
+    if vcpu.area.get().is_some() {
         // What was marked in the old area is looked for again.
         area.mark_all_pending();
     }
+    vcpu.set_area(Some(area));
+    vcpu.note_registrations(domain);
     Ok(0)
 }
 
@@ -191,11 +178,12 @@ fn check_virtual(address: u64) -> Result<(), Error> {
     if cpu::is_canonical(address) && !is_reserved(address) { Ok(()) } else { Err(Error::InvalidArgument) }
 }
 
-fn set_entries(vcpu: &Vcpu, event: u64, system_call: u64) -> Result<u64, Error> {
+fn set_entries(domain: &Domain, vcpu: &Vcpu, event: u64, system_call: u64) -> Result<u64, Error> {
     check_virtual(event)?;
     check_virtual(system_call)?;
     vcpu.event_entry.set(event);
     vcpu.system_call_entry.set(system_call);
+    vcpu.note_registrations(domain);
     Ok(0)
 }
 
@@ -322,7 +310,7 @@ fn unbind(domain: &Domain, port: u64) -> Result<u64, Error> {
     Ok(0)
 }
 
-fn end_interrupt(domain: &Domain, port: u64) -> Result<u64, Error> {
+pub(super) fn end_interrupt(domain: &Domain, port: u64) -> Result<u64, Error> {
     let Binding { kind, argument, .. } = domain.bindings.lock().get(port)?;
     if kind == PortKind::Device {
         domain.devices.note(argument, Change::Ended);
@@ -330,7 +318,7 @@ fn end_interrupt(domain: &Domain, port: u64) -> Result<u64, Error> {
     Ok(0)
 }
 
-fn send(domain: &Domain, port: u64) -> Result<u64, Error> {
+pub(super) fn send(domain: &Domain, port: u64) -> Result<u64, Error> {
     let binding = domain.bindings.lock().get(port)?;
     match binding.kind {
         PortKind::Ipi => events::post(domain, port as u32, binding.vcpu),
@@ -343,7 +331,7 @@ fn send(domain: &Domain, port: u64) -> Result<u64, Error> {
     Ok(0)
 }
 
-fn unmask(domain: &Domain, port: u64) -> Result<u64, Error> {
+pub(super) fn unmask(domain: &Domain, port: u64) -> Result<u64, Error> {
     let binding = domain.bindings.lock().get(port)?;
     let ports = domain.ports.get().ok_or(Error::WrongState)?;
     ports.clear_mask(port as u32);
@@ -376,7 +364,13 @@ fn concerns(domain: &Domain, vcpu: &Vcpu, [mask, base]: [u64; 2]) -> Result<bool
     Ok(number >= base && number - base < 64 && mask >> (number - base) & 1 != 0)
 }
 
-fn load_root(domain: &Domain, vcpu: &Vcpu, root: u64, flags: u64, user_root: u64) -> Result<u64, Error> {
+pub(super) fn load_root(
+    domain: &Domain,
+    vcpu: &Vcpu,
+    root: u64,
+    flags: u64,
+    user_root: u64,
+) -> Result<u64, Error> {
     let flags = LoadRootFlags::from_bits(flags).ok_or(Error::InvalidArgument)?;
     if user_root != 0 {
         return Err(Error::InvalidArgument);
@@ -388,14 +382,19 @@ fn load_root(domain: &Domain, vcpu: &Vcpu, root: u64, flags: u64, user_root: u64
     Ok(0)
 }
 
-fn flush(domain: &Domain, vcpu: &Vcpu, [address, bytes]: [u64; 2], set: [u64; 2]) -> Result<u64, Error> {
+pub(super) fn flush(
+    domain: &Domain,
+    vcpu: &Vcpu,
+    [address, bytes]: [u64; 2],
+    set: [u64; 2],
+) -> Result<u64, Error> {
     if concerns(domain, vcpu, set)? && bytes != 0 {
         domain.mmu.lock().flush_range(vcpu.root.get().number, address, bytes);
     }
     Ok(0)
 }
 
-fn flush_all(domain: &Domain, vcpu: &Vcpu, set: [u64; 2], flags: u64) -> Result<u64, Error> {
+pub(super) fn flush_all(domain: &Domain, vcpu: &Vcpu, set: [u64; 2], flags: u64) -> Result<u64, Error> {
     let flags = FlushAllFlags::from_bits(flags).ok_or(Error::InvalidArgument)?;
     if concerns(domain, vcpu, set)? {
         let every_root = flags.contains(FlushAllFlags::EVERY_ROOT);
@@ -404,7 +403,7 @@ fn flush_all(domain: &Domain, vcpu: &Vcpu, set: [u64; 2], flags: u64) -> Result<
     Ok(0)
 }
 
-fn populate(domain: &Domain, vcpu: &Vcpu, address: u64, pages: u64) -> Result<u64, Error> {
+pub(super) fn populate(domain: &Domain, vcpu: &Vcpu, address: u64, pages: u64) -> Result<u64, Error> {
     let pages = pages.min(MAX_POPULATE_PAGES);
     let root = vcpu.root.get().number;
     domain.mmu.lock().populate(&domain.memory, root, address, pages).map_err(exhausted)
@@ -423,7 +422,7 @@ fn set_common_slots(domain: &Domain, address: u64) -> Result<u64, Error> {
 
 // --- TIME --------------------------------------------------------------------------------------------------
 
-fn set_deadline(domain: &Domain, vcpu: &Vcpu, deadline_ns: u64) -> u64 {
+pub(super) fn set_deadline(domain: &Domain, vcpu: &Vcpu, deadline_ns: u64) -> Result<u64, Error> {
     let entry = registry::entry(domain.vcpu_id(vcpu));
     if deadline_ns <= time::now_ns() {
         entry.set_deadline_ns(registry::NEVER);
@@ -432,7 +431,7 @@ fn set_deadline(domain: &Domain, vcpu: &Vcpu, deadline_ns: u64) -> u64 {
         entry.set_deadline_ns(deadline_ns);
     }
     turn::arm_timer();
-    0
+    Ok(0)
 }
 
 // --- CONS --------------------------------------------------------------------------------------------------
@@ -463,15 +462,20 @@ fn read_console(domain: &Domain, address: u64, room: u64) -> Result<u64, Error> 
 
 // --- SCHED -------------------------------------------------------------------------------------------------
 
+pub(super) fn yield_now(_: &Domain, _: &Vcpu) -> Result<u64, Error> {
+    turn::yield_now();
+    Ok(0)
+}
+
 /// Without an area the vCPU could never be told that an event is there.
-fn block(vcpu: &Vcpu) -> Result<u64, Error> {
+pub(super) fn block(vcpu: &Vcpu) -> Result<u64, Error> {
     vcpu.area.get().ok_or(Error::WrongState)?.set_events_enabled(true);
     vcpu.blocked.set(true);
     cpu().reschedule.set(true);
     Ok(0)
 }
 
-fn shutdown(domain: &Domain, frame: &Frame) -> Result<(), Error> {
+fn shutdown(domain: &Domain, frame: &Frame) -> Result<u64, Error> {
     const POWER_OFF: u64 = ShutdownReason::PowerOff as u64;
     const REBOOT: u64 = ShutdownReason::Reboot as u64;
     const CRASH: u64 = ShutdownReason::Crash as u64;

@@ -18,11 +18,11 @@ pub const SELECTORS: Selectors = Selectors {
 };
 
 /// Flags that a guest may set: CF PF AF ZF SF TF DF OF RF AC ID.
-const GUEST_FLAGS: u64 = 0x0025_0dd5;
+pub const GUEST_FLAGS: u64 = 0x0025_0dd5;
 const INTERRUPT_FLAG: u64 = 1 << 9;
 const FIXED_FLAG: u64 = 1 << 1;
 /// Flags on entry to a handler.
-const ENTRY_FLAGS: u64 = INTERRUPT_FLAG | FIXED_FLAG;
+pub const ENTRY_FLAGS: u64 = INTERRUPT_FLAG | FIXED_FLAG;
 
 /// Delivers trap `number` to the guest kernel, or ends the domain if it cannot take it.
 pub fn deliver(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, number: u64, error: u64, address: u64) {

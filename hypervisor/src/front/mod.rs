@@ -6,6 +6,7 @@
 
 pub mod calls;
 pub mod decode;
+pub mod fast;
 pub mod frames;
 
 use crate::arch::x86_64::guest::domain;

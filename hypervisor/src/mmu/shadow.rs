@@ -80,6 +80,7 @@ const NO_SLOTS: Slots = [0; 8];
 
 /// A loaded root: what a vCPU needs to run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
 pub struct LoadedRoot {
     /// Index in the cache.
     pub number: usize,

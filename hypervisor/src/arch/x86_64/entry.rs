@@ -1,13 +1,12 @@
-//! Every way into and out of the hypervisor, on one screen.
+//! Every way into and out of the hypervisor but `syscall`'s, which is in [`super::system_call`], on one screen.
 //!
-//! Per-CPU data stands at a constant address within 2 GiB of the image, so the `syscall` entry finds its stack
-//! by a `rip`-relative load: there is no `swapgs`, hence none to be speculated over, and the guest's GS base
-//! stays where it is. All entries store a [`Frame`] at the top of this CPU's stack, clear AC and DF, and call
-//! one Rust function; interrupts are off from entry to exit.
+//! Per-CPU data stands at a constant address within 2 GiB of the image, so entry code finds it by `rip`-relative
+//! loads: there is no `swapgs`, hence none to be speculated over, and the guest's GS base stays where it is. All
+//! entries store a [`Frame`] at the top of this CPU's stack, clear AC and DF, and call one Rust function; interrupts
+//! are off from entry to exit.
 
-use super::frame::{Frame, SYSTEM_CALL_VECTOR};
+use super::frame::Frame;
 use super::layout::{CPU_OFFSET, cpu_pages};
-use super::segments::selector;
 use core::arch::global_asm;
 use core::mem::offset_of;
 
@@ -23,10 +22,6 @@ pub const STUB_BYTES: u64 = 16;
 unsafe extern "C" {
     /// [`STUBS`] stubs, [`STUB_BYTES`] apart.
     pub fn pvops_vector_stubs();
-    /// The target of `syscall`.
-    pub fn pvops_system_call_entry();
-    /// The target of `syscall` from compatibility mode, which no guest can be in.
-    pub fn pvops_compatibility_entry();
     /// Leaves to the guest state in the frame at the top of this CPU's stack.
     pub fn pvops_leave() -> !;
     /// Bounds of the routines that touch guest memory by the guest's addresses; a fault inside returns 0.
@@ -122,28 +117,6 @@ global_asm!(
     pop_registers!(),
     "add rsp, 16",
     "iretq",
-    // --- syscall: FMASK has cleared IF, DF, AC, TF, NT.
-    ".balign 16",
-    ".globl pvops_system_call_entry",
-    "pvops_system_call_entry:",
-    "mov [rip + __ehdr_start + {entry_rsp}], rsp",
-    "lea rsp, [rip + __ehdr_start + {stack_top}]",
-    "push {user_data}",
-    "push [rip + __ehdr_start + {entry_rsp}]",
-    "push r11",
-    "push {user_code}",
-    "push rcx",
-    "push 0",
-    "push {system_call}",
-    push_registers!(),
-    "mov rdi, rsp",
-    "call {from_guest}",
-    "jmp pvops_leave",
-    ".balign 16",
-    ".globl pvops_compatibility_entry",
-    "pvops_compatibility_entry:",
-    "xor edx, edx",
-    "sysretq",
     // --- Guest memory by the guest's own addresses.
     ".balign 16",
     ".globl pvops_guest_copy",
@@ -168,15 +141,8 @@ global_asm!(
     rcx = const offset_of!(Frame, rcx),
     r11 = const offset_of!(Frame, r11),
     rflags = const offset_of!(Frame, rflags),
-    entry_rsp = const CPU_OFFSET + cpu_pages::DATA,
-    stack_top = const CPU_OFFSET + cpu_pages::STACK_TOP,
     frame = const CPU_OFFSET + cpu_pages::STACK_TOP - size_of::<Frame>() as u64,
-    user_data = const selector::USER_DATA,
-    user_code = const selector::USER_CODE,
-    system_call = const SYSTEM_CALL_VECTOR,
     not_ac = const !(1i32 << 18),
     from_guest = sym super::trap::from_guest,
     from_hypervisor = sym super::trap::from_hypervisor,
 );
-
-const _: () = assert!(offset_of!(super::percpu::PerCpu, entry_rsp) == 0);

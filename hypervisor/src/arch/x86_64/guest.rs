@@ -8,6 +8,7 @@ use super::entry::pvops_guest_copy;
 use super::layout::{DOMAIN_MEMORY, DOMAIN_STATE};
 use super::percpu::{NO_VCPU, cpu};
 use crate::domain::Domain;
+use crate::domain::vcpu::Vcpu;
 use crate::mmu::memory::{GuestTables, HostPage, PageKind};
 use crate::mmu::{bits, is_reserved};
 use core::mem::{MaybeUninit, offset_of};
@@ -22,6 +23,13 @@ pub fn domain() -> &'static Domain {
     // SAFETY: a CPU gets here only from a guest, so its loaded root carries the window of the running domain,
     // where boot placed the structure. References never outlive the entry they were made in.
     unsafe { &*(DOMAIN_STATE as *const Domain) }
+}
+
+/// The vCPU that this CPU runs, in [`domain`].
+#[must_use]
+pub fn current_vcpu() -> &'static Vcpu {
+    // SAFETY: as in `domain`; `switch::to` set the address together with the domain's root.
+    unsafe { &*(cpu().vcpu_address.get() as *const Vcpu) }
 }
 
 /// As [`domain`], on CPUs that may have none.
@@ -58,6 +66,8 @@ macro_rules! plain {
 plain!(
     u8,
     u64,
+    [u64; 2],
+    [u64; 5],
     [u64; 8],
     pvops_abi::layout::TrapGate,
     pvops_abi::layout::CpuidResult,
@@ -188,6 +198,15 @@ macro_rules! area_words {
         /// Stores what the getter before it loads.
         pub fn $set(self, value: u64) { self.word(offset_of!(VcpuArea, $field)).store(value, Ordering::Relaxed) }
     )* };
+}
+
+/// What stands in place of an area before the guest registers one: no event is pending there.
+static NO_AREA: VcpuArea = VcpuArea::new();
+
+/// The address of `area`, or of one in which nothing is pending.
+#[must_use]
+pub fn address_or_none(area: Option<Area>) -> u64 {
+    area.map_or(&raw const NO_AREA as u64, |area| area.base)
 }
 
 impl Area {

@@ -17,6 +17,7 @@ pub mod pristine;
 pub mod segments;
 pub mod start;
 pub mod switch;
+pub mod system_call;
 pub mod time;
 pub mod trap;
 

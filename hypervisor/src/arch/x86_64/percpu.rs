@@ -12,8 +12,8 @@ pub const NO_VCPU: u32 = u32::MAX;
 /// A CPU's own data. One page; zero when the CPU starts, but for what boot sets.
 #[repr(C, align(4096))]
 pub struct PerCpu {
-    /// Scratch of the system-call entry: the guest's stack pointer.
-    pub entry_rsp: Cell<u64>,
+    /// Address of the current vCPU's structure, in the running domain's window; for the entry code.
+    pub vcpu_address: Cell<u64>,
     /// Number of this CPU, in the order of ACPI's table; 0 booted the machine.
     pub number: Cell<u32>,
     /// Local APIC id.

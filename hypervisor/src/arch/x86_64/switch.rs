@@ -77,6 +77,7 @@ pub fn to(next: VcpuId, frame: &mut Frame) {
     // The root carries the window of the new one's domain: from here on `domain()` is that.
     paging::load_view(registry::entry(next).root());
     this_cpu().vcpu.set(next.vcpu.into());
+    this_cpu().vcpu_address.set(core::ptr::from_ref(domain().current_vcpu()) as u64);
     ports::load(domain());
     restore(&domain().current_vcpu().saved, frame);
 }

@@ -4,11 +4,14 @@ use super::apic::{self, vector};
 use super::entry::{pvops_guest_copy_end, pvops_guest_copy_failed, pvops_guest_copy_start};
 use super::frame::{Frame, SYSTEM_CALL_VECTOR};
 use super::percpu::cpu;
+use super::system_call::{pvops_iret_long, pvops_iret_read_end, pvops_iret_read_start};
 use super::{console, cpu as instructions};
 use crate::domain::{console as domain_console, devices, registry, turn};
 use crate::front;
 use crate::mmu::walk::error;
 
+const STACK_FAULT: u64 = 12;
+const GENERAL_PROTECTION: u64 = 13;
 const PAGE_FAULT: u64 = 14;
 const NMI: u64 = 2;
 
@@ -24,10 +27,14 @@ pub extern "C" fn from_guest(frame: &mut Frame) {
     front::leave(frame);
 }
 
+/// As the end of [`from_guest`], for calls that needed no stored frame.
+pub extern "C" fn leave(frame: &mut Frame) {
+    front::leave(frame);
+}
+
 /// A page fault in ring 3 that the processor took as a supervisor's: it read a descriptor or, under QEMU, the stack of a
 /// far return or `iretq`, from guest memory, which SMAP refuses for ever. No translation helps, so it must not be tried.
 fn refused_by_processor(frame: &mut Frame) {
-    const GENERAL_PROTECTION: u64 = 13;
     frame.vector = GENERAL_PROTECTION;
     frame.error = 0;
     front::exception(frame);
@@ -45,6 +52,9 @@ pub extern "C" fn from_hypervisor(frame: &mut Frame) {
                 frame.rip = pvops_guest_copy_failed as *const () as u64;
             }
         }
+        STACK_FAULT | GENERAL_PROTECTION | PAGE_FAULT if is_iret_read(frame.rip) => {
+            frame.rip = pvops_iret_long as *const () as u64;
+        }
         number @ 32..=255 => interrupt(number as u8),
         _ => crate::domain::crash::hypervisor_fault(frame, instructions::fault_address()),
     }
@@ -54,6 +64,13 @@ fn is_guest_copy(rip: u64) -> bool {
     let start = pvops_guest_copy_start as *const () as u64;
     let end = pvops_guest_copy_end as *const () as u64;
     cpu().guest_faults_left.get() != 0 && (start..end).contains(&rip)
+}
+
+/// `CPU.IRET` found the guest's stack not at hand: absent here or not canonical.
+fn is_iret_read(rip: u64) -> bool {
+    let start = pvops_iret_read_start as *const () as u64;
+    let end = pvops_iret_read_end as *const () as u64;
+    (start..end).contains(&rip)
 }
 
 fn interrupt(number: u8) {

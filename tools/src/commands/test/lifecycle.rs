@@ -135,7 +135,7 @@ fn dump(context: &Context, limit: Duration) -> Result<(), Failure> {
         "  r15 ",
         "  stack ",
         // The flush that the kernel did not survive: MMU.FLUSH_ALL.
-        "  last call 00040003  rdi 0000000000000001  status 0",
+        "  last call 00040003  rdi 0000000000000001",
         "  before it ",
     ] {
         ensure(dump.contains(part), format_args!("the dump lacks {part:?}:\n{dump}"))?;

@@ -1,8 +1,8 @@
 //! What the CPU must have, and switching it on.
 
 use super::super::cpu::{cpuid, read_msr, set_checked_xcr0, write_msr};
-use super::super::entry::{pvops_compatibility_entry, pvops_system_call_entry};
 use super::super::segments::selector;
+use super::super::system_call::{pvops_compatibility_entry, pvops_system_call_entry};
 use crate::boot::refuse_machine;
 use core::arch::asm;
 

@@ -1,0 +1,367 @@
+//! `syscall`: calls of a guest kernel, system calls of its programs, and the way back by `CPU.IRET`.
+//!
+//! The three that happen all the time are served here and in [`crate::front::fast`] without storing every register.
+//! Whatever is not usual goes the long way: the whole [`Frame`] is stored, and [`super::trap::from_guest`] begins anew
+//! from the state at the `syscall`. So the short ways may give up at any point before they change anything.
+//!
+//! On entry `rcx` and `r11` hold `rip` and `rflags`, which the guest has lost to the instruction, and are free once
+//! stored; `rsp` is the guest's until the frame's place is loaded. FMASK has cleared IF, DF, AC, TF and NT. Nothing
+//! that can fault runs on the guest's stack pointer: NMIs and machine checks have stacks of their own.
+
+use super::frame::{Frame, SYSTEM_CALL_VECTOR};
+use super::layout::{CPU_OFFSET, cpu_pages};
+use super::percpu::PerCpu;
+use super::segments::selector;
+use crate::domain::vcpu::{LAST_CALLS, LastCalls, MadeCall, Vcpu};
+use crate::front::{fast, frames};
+use crate::mmu::shadow::LoadedRoot;
+use core::arch::global_asm;
+use core::mem::offset_of;
+use pvops_abi::call::Cpu;
+use pvops_abi::layout::{IretFrame, VcpuArea};
+
+unsafe extern "C" {
+    /// The target of `syscall`.
+    pub fn pvops_system_call_entry();
+    /// The target of `syscall` from compatibility mode, which no guest can be in.
+    pub fn pvops_compatibility_entry();
+    /// In the table of [`fast`]: the call needs the whole frame. Never called but through that table.
+    pub fn pvops_long_call(first: u64, second: u64, third: u64, fourth: u64) -> fast::Reply;
+    /// Bounds of the part of `CPU.IRET` that reads the guest's stack.
+    pub fn pvops_iret_read_start();
+    /// See [`pvops_iret_read_start`].
+    pub fn pvops_iret_read_end();
+    /// Where a fault in that part goes on: the long way.
+    pub fn pvops_iret_long();
+}
+
+/// Makes a call of the table, which is not [`pvops_long_call`].
+#[must_use]
+pub fn make(call: fast::Call, [first, second, third, fourth]: [u64; 4]) -> fast::Reply {
+    // SAFETY: the functions of the table are safe ones; `fast::call` sorts out the one that is not.
+    unsafe { call(first, second, third, fourth) }
+}
+
+/// A field of the frame at the top of this CPU's stack, relative to the image.
+const fn frame(offset: usize) -> u64 {
+    CPU_OFFSET + cpu_pages::STACK_TOP - size_of::<Frame>() as u64 + offset as u64
+}
+
+/// A field of this CPU's data.
+const fn cpu(offset: usize) -> u64 {
+    CPU_OFFSET + cpu_pages::DATA + offset as u64
+}
+
+/// The calls' ids that have a place in the table of [`fast`]: extension below 8, function below 16.
+const ID_MASK: i32 = !0x7_000f;
+/// Bytes of a remembered call.
+const CALL_BYTES: u64 = size_of::<MadeCall>() as u64;
+const _: () = assert!(size_of::<MadeCall>() == 16 && offset_of!(MadeCall, id) == 0);
+const _: () = assert!(offset_of!(MadeCall, first_argument) == 8 && LAST_CALLS.is_power_of_two());
+
+macro_rules! store_rest {
+    () => {
+        "mov qword ptr [rsp + {ss}], {user_data}
+         mov qword ptr [rsp + {cs}], {user_code}
+         mov qword ptr [rsp + {error}], 0
+         mov qword ptr [rsp + {vector}], {system_call}
+         mov rcx, [rsp + {rip}]
+         mov [rsp + {rcx}], rcx
+         mov rcx, [rsp + {rflags}]
+         mov [rsp + {r11}], rcx
+         mov [rsp + {rax}], rax
+         mov [rsp + {rdx}], rdx
+         mov [rsp + {rbx}], rbx
+         mov [rsp + {rbp}], rbp
+         mov [rsp + {r12}], r12
+         mov [rsp + {r13}], r13
+         mov [rsp + {r14}], r14
+         mov [rsp + {r15}], r15
+         mov rdi, rsp"
+    };
+}
+
+macro_rules! store_arguments {
+    () => {
+        "mov [rsp + {rdi}], rdi
+         mov [rsp + {rsi}], rsi
+         mov [rsp + {r8}], r8
+         mov [rsp + {r9}], r9
+         mov [rsp + {r10}], r10"
+    };
+}
+
+global_asm!(
+    ".pushsection .text.pvops_entry, \"ax\"",
+    ".balign 16",
+    ".globl pvops_system_call_entry",
+    "pvops_system_call_entry:",
+    "mov [rip + __ehdr_start + {f_rsp}], rsp",
+    "mov [rip + __ehdr_start + {f_rip}], rcx",
+    "mov [rip + __ehdr_start + {f_rflags}], r11",
+    "mov rcx, [rip + __ehdr_start + {vcpu}]",
+    "cmp byte ptr [rcx + {mode}], 0",
+    "jne 20f",
+    "cmp rax, {iret}",
+    "je 50f",
+    // --- A call. The registers that a Rust function keeps stay where they are.
+    "lea rsp, [rip + __ehdr_start + {f}]",
+    store_arguments!(),
+    "mov [rsp + {rax}], rax",
+    "mov r11d, [rcx + {newest}]",
+    "mov [rcx + r11 + {calls}], rax",
+    "mov [rcx + r11 + {calls} + 8], rdi",
+    "add r11d, {call_bytes}",
+    "and r11d, {call_mask}",
+    "mov [rcx + {newest}], r11d",
+    "test rax, {id_mask}",
+    "jnz 60f",
+    "mov r11d, eax",
+    "shr r11d, 12",
+    "and eax, 15",
+    "add eax, r11d",
+    "lea r11, [rip + {table}]",
+    "mov rcx, r10",
+    "call [r11 + rax * 8]",
+    // --- Back to the caller, if nothing happened meanwhile.
+    "cmp byte ptr [rip + __ehdr_start + {reschedule}], 0",
+    "jne 30f",
+    "mov rcx, [rip + __ehdr_start + {vcpu}]",
+    "mov rcx, [rcx + {area}]",
+    "cmp byte ptr [rcx + {pending}], 0",
+    "jne 30f",
+    "mov rcx, [rsp + {rip}]",
+    "cmp rcx, [rip + 39f]",
+    "je 30f",
+    "mov r11, [rsp + {rflags}]",
+    "test r11d, 0x10100", // RF, TF
+    "jnz 30f",
+    "mov rdi, [rsp + {rdi}]",
+    "mov rsi, [rsp + {rsi}]",
+    "mov r8, [rsp + {r8}]",
+    "mov r9, [rsp + {r9}]",
+    "mov r10, [rsp + {r10}]",
+    "mov rsp, [rsp + {rsp}]",
+    "sysretq",
+    // --- Something is to be seen to before the guest goes on.
+    "30:",
+    store_rest!(),
+    "call {leave}",
+    "jmp pvops_leave",
+    // The one address behind a `syscall` that is not canonical: the lower half's end.
+    ".balign 8",
+    "39:",
+    ".quad 0x800000000000",
+    // --- A system call of a program: into its kernel. `rsp` is scratch, nothing here can fault.
+    "20:",
+    "mov r11, [rcx + {fast_entry}]",
+    "test r11, r11",
+    "jz 29f",
+    "mov byte ptr [rcx + {mode}], 0",
+    "mov rsp, [rcx + {kernel_view}]",
+    "mov [rip + __ehdr_start + {root}], rsp",
+    "mov cr3, rsp",
+    "mov rcx, [rcx + {area}]",
+    "rdgsbase rsp",
+    "mov [rcx + {user_gs}], rsp",
+    "mov rsp, [rip + __ehdr_start + {f_rsp}]",
+    "mov [rcx + {user_rsp}], rsp",
+    "mov rsp, [rip + __ehdr_start + {f_rip}]",
+    "mov [rcx + {user_rip}], rsp",
+    "mov rsp, [rip + __ehdr_start + {f_rflags}]",
+    "and esp, {guest_flags}",
+    "or esp, {entry_flags}",
+    "mov [rcx + {user_rflags}], rsp",
+    "mov byte ptr [rcx + {enabled}], 0",
+    "mov rsp, [rcx + {kernel_gs}]",
+    "shl rsp, 16", // Always canonical, so that it cannot fault.
+    "sar rsp, 16",
+    "wrgsbase rsp",
+    "mov rsp, [rcx + {kernel_stack}]",
+    "mov rcx, r11",
+    "mov r11d, {entry_flags}",
+    "sysretq",
+    "29:",
+    "lea rsp, [rip + __ehdr_start + {f}]",
+    store_arguments!(),
+    "jmp 60f",
+    // --- The long way: as if every register had been stored at the entry.
+    ".globl pvops_long_call",
+    "pvops_long_call:",
+    "add rsp, 8",
+    "mov rax, [rsp + {rax}]",
+    "60:",
+    store_rest!(),
+    "call {from_guest}",
+    "jmp pvops_leave",
+    // --- CPU.IRET: everything is read first, which may fault, then checked; only then does anything change.
+    "50:",
+    "mov r11, rsp",
+    "lea rsp, [rip + __ehdr_start + {f}]",
+    "mov [rsp + {rdi}], rdi",
+    "mov [rsp + {rdx}], rdx",
+    "mov rdi, r11",
+    "sar rdi, 43",
+    "cmp rdi, -16", // The hypervisor's slots.
+    "je pvops_iret_long",
+    "push {access_flags}", // AC: the stack is a user page to the processor.
+    "popfq",
+    ".globl pvops_iret_read_start",
+    "pvops_iret_read_start:",
+    "mov rax, [r11 + {i_rsp}]",
+    "mov [rsp + {r12}], rax",
+    "mov rax, [r11 + {i_rcx}]",
+    "mov [rsp + {r13}], rax",
+    "mov rax, [r11 + {i_r11}]",
+    "mov [rsp + {r14}], rax",
+    "mov rax, [r11 + {i_rax}]",
+    "mov [rsp + {r15}], rax",
+    "mov rdi, [r11 + {i_rflags}]",
+    "mov rax, [r11 + {i_rip}]",
+    "mov rdx, [r11 + {i_cs}]",
+    ".globl pvops_iret_read_end",
+    "pvops_iret_read_end:",
+    "mov r11, rax",
+    "sar r11, 47",
+    "inc r11",
+    "cmp r11, 1", // `rip` is canonical.
+    "ja pvops_iret_long",
+    "cmp qword ptr [rcx + {fast_entry}], 0",
+    "je pvops_iret_long",
+    "mov r11, [rcx + {area}]",
+    "and edx, 3",
+    "jz 55f",
+    "cmp edx, 3",
+    "jne pvops_iret_long",
+    "cmp byte ptr [r11 + {pending}], 0",
+    "jne pvops_iret_long",
+    // To a program.
+    "and edi, {guest_flags}",
+    "or edi, {entry_flags}",
+    "mov byte ptr [rcx + {mode}], 1",
+    "mov byte ptr [r11 + {enabled}], 1",
+    "mov rdx, [r11 + {user_gs}]",
+    "shl rdx, 16",
+    "sar rdx, 16",
+    "wrgsbase rdx",
+    "mov rdx, [rcx + {user_view}]",
+    "mov [rip + __ehdr_start + {root}], rdx",
+    "mov cr3, rdx",
+    "cmp rax, [rsp + {r13}]",
+    "jne 57f",
+    "cmp rdi, [rsp + {r14}]",
+    "jne 57f",
+    "test edi, 0x10100",
+    "jnz 57f",
+    "mov rcx, rax",
+    "mov r11, rdi",
+    "mov rax, [rsp + {r15}]",
+    "mov rdi, [rsp + {rdi}]",
+    "mov rdx, [rsp + {rdx}]",
+    "mov rsp, [rsp + {r12}]",
+    "sysretq",
+    // To the kernel itself.
+    "55:",
+    "bt edi, 9", // IF
+    "jnc 56f",
+    "cmp byte ptr [r11 + {pending}], 0",
+    "jne pvops_iret_long",
+    "inc edx",
+    "56:",
+    "mov [r11 + {enabled}], dl",
+    "and edi, {guest_flags}",
+    "or edi, {entry_flags}",
+    "57:",
+    "mov [rsp + {rip}], rax",
+    "mov [rsp + {rflags}], rdi",
+    "mov rcx, [rsp + {r13}]",
+    "mov r11, [rsp + {r14}]",
+    "mov rax, [rsp + {r15}]",
+    "mov rdx, [rsp + {r12}]",
+    "mov [rsp + {rsp}], rdx",
+    "mov rdi, [rsp + {rdi}]",
+    "mov rdx, [rsp + {rdx}]",
+    "mov qword ptr [rsp + {cs}], {user_code}",
+    "mov qword ptr [rsp + {ss}], {user_data}",
+    "add rsp, {rip}",
+    "iretq",
+    ".globl pvops_iret_long",
+    "pvops_iret_long:",
+    "push 2", // AC off again.
+    "popfq",
+    "mov rdi, [rsp + {rdi}]",
+    "mov rdx, [rsp + {rdx}]",
+    "mov eax, {iret}",
+    store_arguments!(),
+    "jmp 60b",
+    ".balign 16",
+    ".globl pvops_compatibility_entry",
+    "pvops_compatibility_entry:",
+    "xor edx, edx",
+    "sysretq",
+    ".popsection",
+    f = const frame(0),
+    f_rsp = const frame(offset_of!(Frame, rsp)),
+    f_rip = const frame(offset_of!(Frame, rip)),
+    f_rflags = const frame(offset_of!(Frame, rflags)),
+    rax = const offset_of!(Frame, rax),
+    rbx = const offset_of!(Frame, rbx),
+    rcx = const offset_of!(Frame, rcx),
+    rdx = const offset_of!(Frame, rdx),
+    rdi = const offset_of!(Frame, rdi),
+    rsi = const offset_of!(Frame, rsi),
+    rbp = const offset_of!(Frame, rbp),
+    rsp = const offset_of!(Frame, rsp),
+    r8 = const offset_of!(Frame, r8),
+    r9 = const offset_of!(Frame, r9),
+    r10 = const offset_of!(Frame, r10),
+    r11 = const offset_of!(Frame, r11),
+    r12 = const offset_of!(Frame, r12),
+    r13 = const offset_of!(Frame, r13),
+    r14 = const offset_of!(Frame, r14),
+    r15 = const offset_of!(Frame, r15),
+    rip = const offset_of!(Frame, rip),
+    rflags = const offset_of!(Frame, rflags),
+    cs = const offset_of!(Frame, cs),
+    ss = const offset_of!(Frame, ss),
+    error = const offset_of!(Frame, error),
+    vector = const offset_of!(Frame, vector),
+    i_rax = const offset_of!(IretFrame, rax),
+    i_rcx = const offset_of!(IretFrame, rcx),
+    i_r11 = const offset_of!(IretFrame, r11),
+    i_rip = const offset_of!(IretFrame, rip),
+    i_cs = const offset_of!(IretFrame, cs),
+    i_rflags = const offset_of!(IretFrame, rflags),
+    i_rsp = const offset_of!(IretFrame, rsp),
+    vcpu = const cpu(offset_of!(PerCpu, vcpu_address)),
+    root = const cpu(offset_of!(PerCpu, root)),
+    reschedule = const cpu(offset_of!(PerCpu, reschedule)),
+    mode = const offset_of!(Vcpu, mode),
+    area = const offset_of!(Vcpu, area_address),
+    fast_entry = const offset_of!(Vcpu, fast_system_call_entry),
+    kernel_view = const offset_of!(Vcpu, root) + offset_of!(LoadedRoot, kernel),
+    user_view = const offset_of!(Vcpu, root) + offset_of!(LoadedRoot, user),
+    newest = const offset_of!(Vcpu, last_calls) + offset_of!(LastCalls, newest),
+    calls = const offset_of!(Vcpu, last_calls) + offset_of!(LastCalls, calls),
+    call_bytes = const CALL_BYTES,
+    call_mask = const (LAST_CALLS as u64 - 1) * CALL_BYTES,
+    enabled = const offset_of!(VcpuArea, events_enabled),
+    pending = const offset_of!(VcpuArea, events_pending),
+    kernel_stack = const offset_of!(VcpuArea, kernel_stack),
+    kernel_gs = const offset_of!(VcpuArea, kernel_gs_base),
+    user_gs = const offset_of!(VcpuArea, user_gs_base),
+    user_rsp = const offset_of!(VcpuArea, user_rsp),
+    user_rip = const offset_of!(VcpuArea, user_rip),
+    user_rflags = const offset_of!(VcpuArea, user_rflags),
+    iret = const Cpu::Iret.id().0,
+    id_mask = const ID_MASK,
+    guest_flags = const frames::GUEST_FLAGS,
+    entry_flags = const frames::ENTRY_FLAGS,
+    access_flags = const 1 << 18 | 2,
+    user_data = const selector::USER_DATA,
+    user_code = const selector::USER_CODE,
+    system_call = const SYSTEM_CALL_VECTOR,
+    table = sym fast::TABLE,
+    leave = sym super::trap::leave,
+    from_guest = sym super::trap::from_guest,
+);

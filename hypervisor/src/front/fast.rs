@@ -1,0 +1,137 @@
+//! The calls that a guest makes all the time, one function each, called by the entry code without a stored frame.
+//!
+//! They touch nothing but their arguments and the caller's domain, return to their caller and never end a domain; the
+//! others have [`pvops_long_call`] in their place of the table and find the whole frame in [`super::calls`]. A batch
+//! and the long way use the same functions, so each call is written once.
+
+use super::calls;
+use crate::arch::x86_64::guest::{current_vcpu, domain};
+use crate::arch::x86_64::system_call::pvops_long_call;
+use crate::domain::Domain;
+use crate::domain::vcpu::Vcpu;
+use pvops_abi::call::{Base, CallId, Event, Mmu, Sched, Time};
+use pvops_abi::error::Error;
+
+/// What a call returns, in the registers in which the guest finds it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Reply {
+    /// `rax`
+    pub status: u64,
+    /// `rdx`
+    pub value: u64,
+}
+
+/// A call: the arguments `rdi`, `rsi`, `rdx` and `r10`.
+pub type Call = unsafe extern "C" fn(u64, u64, u64, u64) -> Reply;
+
+impl From<Result<u64, Error>> for Reply {
+    fn from(result: Result<u64, Error>) -> Self {
+        match result {
+            Ok(value) => Self { status: 0, value },
+            Err(error) => Self { status: error.to_status() as u64, value: 0 },
+        }
+    }
+}
+
+/// Places of the table: extension below 8, function below 16.
+const PLACES: usize = 8 * 16;
+
+/// By extension and function.
+pub static TABLE: [Call; PLACES] = table();
+
+/// The place of `id`, if it can have one.
+#[must_use]
+pub const fn place(id: u64) -> Option<usize> {
+    if id & !0x7_000f == 0 { Some((id >> 12 | id & 15) as usize) } else { None }
+}
+
+/// The call `id`, if it is one of these.
+#[must_use]
+pub fn call(id: u64) -> Option<Call> {
+    let call = *TABLE.get(place(id)?)?;
+    (call as usize != pvops_long_call as *const () as usize).then_some(call)
+}
+
+/// Makes a call of the table.
+#[must_use]
+pub fn make(call: Call, first: u64, second: u64, third: u64, fourth: u64) -> Reply {
+    crate::arch::x86_64::system_call::make(call, [first, second, third, fourth])
+}
+
+/// Defines the functions and puts them into their places.
+macro_rules! fast_calls {
+    ($($id:expr => $name:ident($domain:ident, $vcpu:ident, $first:ident, $second:ident, $third:ident, $fourth:ident) $body:expr;)*) => {
+        $(
+            extern "C" fn $name($first: u64, $second: u64, $third: u64, $fourth: u64) -> Reply {
+                let _unused = ($first, $second, $third, $fourth);
+                let ($domain, $vcpu): (&Domain, &Vcpu) = (domain(), current_vcpu());
+                let _unused = ($domain, $vcpu);
+                Reply::from($body)
+            }
+        )*
+        const fn table() -> [Call; PLACES] {
+            let mut table = [pvops_long_call as Call; PLACES];
+            $(
+                let CallId(id) = $id;
+                table[(id >> 12 | id & 15) as usize] = $name;
+            )*
+            table
+        }
+    };
+}
+
+fast_calls! {
+    Base::Version.id() => version(_d, _v, _a, _b, _c, _e) calls::version();
+    Base::Probe.id() => probe(_d, _v, extension, _b, _c, _e) calls::probe(extension);
+    Base::Batch.id() => batch(domain, vcpu, list, count, _c, _e) calls::batch(domain, vcpu, list, count);
+    Event::Send.id() => send(domain, _v, port, _b, _c, _e) calls::send(domain, port);
+    Event::Unmask.id() => unmask(domain, _v, port, _b, _c, _e) calls::unmask(domain, port);
+    Event::Eoi.id() => end_interrupt(domain, _v, port, _b, _c, _e) calls::end_interrupt(domain, port);
+    // Going back delivers; there is nothing else to do.
+    Event::Deliver.id() => deliver(_d, _v, _a, _b, _c, _e) Ok(0);
+    Mmu::LoadRoot.id() => load_root(domain, vcpu, root, flags, user_root, _e)
+        calls::load_root(domain, vcpu, root, flags, user_root);
+    Mmu::FlushPage.id() => flush_page(domain, vcpu, address, mask, base, _e)
+        calls::flush(domain, vcpu, [address, 1], [mask, base]);
+    Mmu::FlushRange.id() => flush_range(domain, vcpu, address, bytes, mask, base)
+        calls::flush(domain, vcpu, [address, bytes], [mask, base]);
+    Mmu::FlushAll.id() => flush_all(domain, vcpu, mask, base, flags, _e)
+        calls::flush_all(domain, vcpu, [mask, base], flags);
+    Mmu::Populate.id() => populate(domain, vcpu, address, pages, _c, _e)
+        calls::populate(domain, vcpu, address, pages);
+    Time::Clock.id() => clock(_d, _v, _a, _b, _c, _e) calls::clock();
+    Time::SetDeadline.id() => set_deadline(domain, vcpu, deadline, _b, _c, _e)
+        calls::set_deadline(domain, vcpu, deadline);
+    Sched::Yield.id() => yield_now(domain, vcpu, _a, _b, _c, _e) calls::yield_now(domain, vcpu);
+    Sched::Block.id() => block(_d, vcpu, _a, _b, _c, _e) calls::block(vcpu);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pvops_abi::call::{Console, Cpu};
+
+    #[test]
+    fn every_call_has_a_place_of_its_own_and_no_other_id_has_one() {
+        assert_eq!(place(Mmu::FlushAll.id().0), Some(0x43));
+        assert_eq!(place(Cpu::Iret.id().0), Some(0x24));
+        for id in [0x8_0000, 0x1_0010, 0x1_0000_0001_0000, 1 << 63, 0x10_0000, u64::MAX] {
+            assert_eq!(place(id), None, "{id:#x}");
+        }
+        let mut places: Vec<_> =
+            (0..8).flat_map(|high| (0..16).map(move |low| place(high << 16 | low))).collect();
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), PLACES);
+    }
+
+    #[test]
+    fn what_may_end_a_domain_or_needs_registers_goes_the_long_way() {
+        for id in [Cpu::Iret.id(), Sched::Shutdown.id(), Console::Write.id(), Cpu::RegisterArea.id()] {
+            assert!(call(id.0).is_none());
+        }
+        assert!(call(Base::Version.id().0).is_some());
+        assert!(call(0).is_none() && call(u64::MAX).is_none());
+    }
+}

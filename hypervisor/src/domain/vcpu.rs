@@ -1,7 +1,7 @@
 //! A vCPU: what the guest registered, and what the hypervisor keeps for it.
 
 use super::{Domain, registry};
-use crate::arch::x86_64::guest::{Area, address_or_none};
+use crate::arch::x86_64::guest::{Area, TrapTable, address_or_none, area_at};
 use crate::arch::x86_64::switch::Saved;
 use crate::arch::x86_64::{Frame, paging};
 use crate::mmu::shadow::LoadedRoot;
@@ -77,10 +77,8 @@ pub struct Vcpu {
     pub area: Cell<Option<Area>>,
     /// The area's address, or that of one in which nothing is ever pending; for the entry code.
     pub area_address: Cell<u64>,
-    /// Guest-physical address of its trap table.
-    pub trap_table: Cell<u64>,
-    /// Gates in the table; 0: none registered.
-    pub trap_count: Cell<u64>,
+    /// Its trap table.
+    pub trap_table: Cell<TrapTable>,
     /// Entry for events; 0: none.
     pub event_entry: Cell<u64>,
     /// Entry for system calls; 0: none.
@@ -123,8 +121,7 @@ impl Vcpu {
             root: Cell::new(LoadedRoot::NONE),
             area: Cell::new(None),
             area_address: Cell::new(address_or_none(None)),
-            trap_table: Cell::new(0),
-            trap_count: Cell::new(0),
+            trap_table: Cell::new(TrapTable::NONE),
             event_entry: Cell::new(0),
             system_call_entry: Cell::new(0),
             fast_system_call_entry: Cell::new(0),
@@ -161,9 +158,8 @@ impl Vcpu {
     pub fn forget_registrations(&self) {
         self.mode.set(Mode::Kernel);
         self.set_area(None);
+        self.trap_table.set(TrapTable::NONE);
         for word in [
-            &self.trap_table,
-            &self.trap_count,
             &self.event_entry,
             &self.system_call_entry,
             &self.fast_system_call_entry,
@@ -191,12 +187,18 @@ impl Vcpu {
     /// Whether an event may be delivered now: always in user mode, by the guest's flag in kernel mode.
     #[must_use]
     pub fn accepts_events(&self) -> bool {
-        self.mode.get() == Mode::User || self.area.get().is_some_and(Area::events_enabled)
+        self.mode.get() == Mode::User || self.area_or_none().events_enabled()
+    }
+
+    /// Its area, or one in which events are masked and none is pending.
+    #[must_use]
+    pub fn area_or_none(&self) -> Area {
+        area_at(self.area_address.get())
     }
 
     /// Whether an event waits for delivery.
     #[must_use]
     pub fn has_pending_event(&self) -> bool {
-        self.area.get().is_some_and(Area::events_pending)
+        self.area_or_none().events_pending()
     }
 }

@@ -6,7 +6,7 @@
 use super::decode::{Arguments, Function, arguments, extension_version, function};
 use super::fast::{self, Reply};
 use super::frames;
-use crate::arch::x86_64::guest::{Area, Ports};
+use crate::arch::x86_64::guest::{Area, Ports, TrapTable};
 use crate::arch::x86_64::{Frame, cpu, time};
 use crate::domain::devices::Change;
 use crate::domain::events::{self, Binding};
@@ -167,9 +167,7 @@ fn set_trap_table(domain: &Domain, vcpu: &Vcpu, address: u64, count: u64) -> Res
     if !(32..=256).contains(&count) {
         return Err(Error::InvalidArgument);
     }
-    domain.memory.check(address, count * 16, 16)?;
-    vcpu.trap_table.set(address);
-    vcpu.trap_count.set(count);
+    vcpu.trap_table.set(TrapTable::at(&domain.memory, address, count)?);
     Ok(0)
 }
 

@@ -9,7 +9,7 @@ use crate::arch::x86_64::guest::{current_vcpu, domain};
 use crate::arch::x86_64::system_call::pvops_long_call;
 use crate::domain::Domain;
 use crate::domain::vcpu::Vcpu;
-use pvops_abi::call::{Base, CallId, Event, Mmu, Sched, Time};
+use pvops_abi::call::{Base, CallId, Console, Cpu, Event, Mmu, Sched, Time};
 use pvops_abi::error::Error;
 
 /// What a call returns, in the registers in which the guest finds it.
@@ -60,8 +60,8 @@ pub fn make(call: Call, first: u64, second: u64, third: u64, fourth: u64) -> Rep
 }
 
 /// Defines the functions and puts them into their places.
-macro_rules! fast_calls {
-    ($($id:expr => $name:ident($domain:ident, $vcpu:ident, $first:ident, $second:ident, $third:ident, $fourth:ident) $body:expr;)*) => {
+macro_rules! calls {
+    (long: $($long:expr),* ; fast: $($id:expr => $name:ident($domain:ident, $vcpu:ident, $first:ident, $second:ident, $third:ident, $fourth:ident) $body:expr;)*) => {
         $(
             extern "C" fn $name($first: u64, $second: u64, $third: u64, $fourth: u64) -> Reply {
                 let _unused = ($first, $second, $third, $fourth);
@@ -71,7 +71,11 @@ macro_rules! fast_calls {
             }
         )*
         const fn table() -> [Call; PLACES] {
-            let mut table = [pvops_long_call as Call; PLACES];
+            let mut table = [unknown as Call; PLACES];
+            $(
+                let CallId(id) = $long;
+                table[(id >> 12 | id & 15) as usize] = pvops_long_call;
+            )*
             $(
                 let CallId(id) = $id;
                 table[(id >> 12 | id & 15) as usize] = $name;
@@ -81,7 +85,22 @@ macro_rules! fast_calls {
     };
 }
 
-fast_calls! {
+/// What has no function.
+extern "C" fn unknown(_: u64, _: u64, _: u64, _: u64) -> Reply {
+    Reply { status: Error::NotSupported.to_status() as u64, value: 0 }
+}
+
+calls! {
+    long:
+    Base::Implementation.id(), Base::ImplementationVersion.id(),
+    Cpu::RegisterArea.id(), Cpu::SetTrapTable.id(), Cpu::SetEntries.id(), Cpu::SetDoubleFaultStack.id(),
+    Cpu::Iret.id(), Cpu::SetSegmentBase.id(), Cpu::Cpuid.id(), Cpu::SetXcr0.id(), Cpu::FpuAreaSize.id(),
+    Event::RegisterPage.id(), Event::Bind.id(), Event::Unbind.id(),
+    Mmu::ReleaseRoot.id(), Mmu::SetCommonSlots.id(),
+    Time::WallClock.id(),
+    Console::Write.id(), Console::Read.id(),
+    Sched::Shutdown.id();
+    fast:
     Base::Version.id() => version(_d, _v, _a, _b, _c, _e) calls::version();
     Base::Probe.id() => probe(_d, _v, extension, _b, _c, _e) calls::probe(extension);
     Base::Batch.id() => batch(domain, vcpu, list, count, _c, _e) calls::batch(domain, vcpu, list, count);
@@ -110,7 +129,7 @@ fast_calls! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pvops_abi::call::{Console, Cpu};
+    use crate::front::decode::function;
 
     #[test]
     fn every_call_has_a_place_of_its_own_and_no_other_id_has_one() {
@@ -132,6 +151,14 @@ mod tests {
             assert!(call(id.0).is_none());
         }
         assert!(call(Base::Version.id().0).is_some());
-        assert!(call(0).is_none() && call(u64::MAX).is_none());
+        assert!(call(u64::MAX).is_none());
+    }
+
+    #[test]
+    fn the_table_knows_what_the_decoder_knows() {
+        for id in (0..8).flat_map(|high| (0..16).map(move |low| high << 16 | low)) {
+            let is_unknown = call(id).is_some_and(|call| call as usize == unknown as *const () as usize);
+            assert_eq!(is_unknown, function(id).is_err(), "{id:#x}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Traps, events and system calls on their way into the guest kernel, and `iret` on the way back.
 
-use crate::arch::x86_64::guest::{self, NotAccessible};
+use crate::arch::x86_64::guest::{self, Area, NotAccessible};
 use crate::arch::x86_64::segments::selector;
 use crate::arch::x86_64::{Frame, cpu};
 use crate::domain::vcpu::{Mode, Vcpu};
@@ -26,29 +26,25 @@ pub const ENTRY_FLAGS: u64 = INTERRUPT_FLAG | FIXED_FLAG;
 
 /// Delivers trap `number` to the guest kernel, or ends the domain if it cannot take it.
 pub fn deliver(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, number: u64, error: u64, address: u64) {
-    let Some(gate) = gate(domain, vcpu, number) else {
-        lifecycle::crash(domain, cause(number), address);
-    };
-    let masks = gate.flags & TrapGate::MASK_EVENTS != 0;
-    if enter_kernel(vcpu, frame, gate.entry, error, masks).is_ok() {
-        return;
+    let Some(gate) = gate(vcpu, number) else { lifecycle::crash(domain, cause(number), address) };
+    if enter_kernel(vcpu, frame, gate.entry, error, gate.flags & TrapGate::MASK_EVENTS != 0).is_err() {
+        deliver_double_fault(domain, vcpu, frame, address);
     }
-    // The kernel's stack cannot be written: the double-fault stack is the last resort.
+}
+
+/// The kernel's stack cannot be written: the double-fault stack is the last resort.
+#[cold]
+fn deliver_double_fault(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, address: u64) {
+    /// Bytes below its top that count as being on the stack.
+    const STACK_BYTES: u64 = 4096;
     let stack = vcpu.double_fault_stack.get();
-    let Some(gate) = gate_for_double_fault(domain, vcpu, frame, stack) else {
+    let is_on_it = vcpu.mode.get() == Mode::Kernel && stack.wrapping_sub(frame.rsp) < STACK_BYTES;
+    let Some(gate) = gate(vcpu, vector::DOUBLE_FAULT).filter(|_| stack != 0 && !is_on_it) else {
         lifecycle::crash(domain, "fault while delivering a fault", address);
     };
     if push(vcpu, frame, gate.entry, 0, true, stack).is_err() {
         lifecycle::crash(domain, "double-fault stack not accessible", address);
     }
-}
-
-/// The double-fault gate, unless the vCPU is on that stack already.
-fn gate_for_double_fault(domain: &Domain, vcpu: &Vcpu, frame: &Frame, stack: u64) -> Option<TrapGate> {
-    /// Bytes below its top that count as being on the stack.
-    const STACK_BYTES: u64 = 4096;
-    let is_on_it = vcpu.mode.get() == Mode::Kernel && stack.wrapping_sub(frame.rsp) < STACK_BYTES;
-    if stack == 0 || is_on_it { None } else { gate(domain, vcpu, vector::DOUBLE_FAULT) }
 }
 
 /// What the dump says about a trap that nobody handles.
@@ -67,11 +63,9 @@ fn cause(number: u64) -> &'static str {
 }
 
 /// The gate of `number`, copied once from the guest's table. `None`: not registered, empty or malformed.
-fn gate(domain: &Domain, vcpu: &Vcpu, number: u64) -> Option<TrapGate> {
-    if number >= vcpu.trap_count.get() {
-        return None;
-    }
-    let gate = domain.memory.load::<TrapGate>(vcpu.trap_table.get() + number * 16).ok()?;
+#[inline]
+fn gate(vcpu: &Vcpu, number: u64) -> Option<TrapGate> {
+    let gate = vcpu.trap_table.get().gate(number)?;
     let level = gate.flags & 3;
     let is_known = (level == 0 || level == TrapGate::USER) && gate.flags & !(3 | TrapGate::MASK_EVENTS) == 0;
     (gate.entry != 0 && is_known && cpu::is_canonical(gate.entry)).then_some(gate)
@@ -92,7 +86,7 @@ pub fn software_vector(rip: u64) -> Option<u64> {
 pub fn software_interrupt(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, number: u64, length: u64) {
     let is_open = match vcpu.mode.get() {
         Mode::Kernel => true,
-        Mode::User => gate(domain, vcpu, number).is_some_and(|gate| gate.flags & 3 == TrapGate::USER),
+        Mode::User => gate(vcpu, number).is_some_and(|gate| gate.flags & 3 == TrapGate::USER),
     };
     if is_open {
         frame.rip = frame.rip.wrapping_add(length);
@@ -117,6 +111,7 @@ pub fn deliver_event(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
 
 /// Enters the guest kernel at `entry` on the right stack: the registered one from user mode, the interrupted
 /// one from kernel mode.
+#[inline]
 fn enter_kernel(
     vcpu: &Vcpu,
     frame: &mut Frame,
@@ -124,9 +119,10 @@ fn enter_kernel(
     error: u64,
     masks: bool,
 ) -> Result<(), NotAccessible> {
-    let stack = match (vcpu.mode.get(), vcpu.area.get()) {
-        (Mode::User, Some(area)) => area.kernel_stack(),
-        _ => frame.rsp,
+    let stack = match vcpu.mode.get() {
+        // There is no way into user mode without an area.
+        Mode::User => vcpu.area_or_none().kernel_stack(),
+        Mode::Kernel => frame.rsp,
     };
     push(vcpu, frame, entry, error, masks, stack)
 }
@@ -140,30 +136,22 @@ fn push(
     masks: bool,
     stack: u64,
 ) -> Result<(), NotAccessible> {
-    let from_user = vcpu.mode.get() == Mode::User;
+    let area = vcpu.area_or_none();
     let top = (stack & !15).wrapping_sub(size_of::<DeliveredFrame>() as u64);
-    let enabled = vcpu.accepts_events();
-    let (cs, ss) = if from_user {
-        (SELECTORS.user_cs, SELECTORS.user_ss)
+    let from_user = vcpu.mode.get() == Mode::User;
+    let (cs, ss, enabled) = if from_user {
+        (SELECTORS.user_cs, SELECTORS.user_ss, true)
     } else {
-        (SELECTORS.kernel_cs, SELECTORS.kernel_ss)
+        (SELECTORS.kernel_cs, SELECTORS.kernel_ss, area.events_enabled())
     };
-    let delivered = DeliveredFrame {
-        rcx: frame.rcx,
-        r11: frame.r11,
-        error_code: error,
-        rip: frame.rip,
-        cs: cs.into(),
-        rflags: virtual_flags(frame.rflags, enabled),
-        rsp: frame.rsp,
-        ss: ss.into(),
-    };
-    guest::store_virtual(top, &delivered)?;
+    let rflags = virtual_flags(frame.rflags, enabled);
+    guest::push_trap(vcpu, top, frame, guest::Pushed { error, rflags, cs, ss })?;
     if from_user {
-        exchange_gs_for_kernel(vcpu);
+        exchange_gs_for_kernel(area);
+        vcpu.mode.set(Mode::Kernel);
     }
-    vcpu.mode.set(Mode::Kernel);
-    if masks && let Some(area) = vcpu.area.get() {
+    if masks {
+        // Without an area, events are masked for ever.
         area.set_events_enabled(false);
     }
     frame.rsp = top;
@@ -187,11 +175,9 @@ const fn virtual_flags(flags: u64, enabled: bool) -> u64 {
     if enabled { flags | INTERRUPT_FLAG } else { flags }
 }
 
-fn exchange_gs_for_kernel(vcpu: &Vcpu) {
-    if let Some(area) = vcpu.area.get() {
-        area.set_user_gs_base(cpu::guest_gs());
-        cpu::set_guest_gs(area.kernel_gs_base());
-    }
+fn exchange_gs_for_kernel(area: Area) {
+    area.set_user_gs_base(cpu::guest_gs());
+    cpu::set_guest_gs(area.kernel_gs_base());
 }
 
 /// A system call of a guest program: into the kernel's entry, nothing pushed.
@@ -207,7 +193,7 @@ pub fn deliver_system_call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
     area.set_user_rsp(frame.rsp);
     area.set_user_rip(frame.rip);
     area.set_user_rflags(virtual_flags(frame.rflags, true));
-    exchange_gs_for_kernel(vcpu);
+    exchange_gs_for_kernel(area);
     area.set_events_enabled(false);
     vcpu.mode.set(Mode::Kernel);
     frame.rsp = area.kernel_stack();

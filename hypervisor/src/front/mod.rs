@@ -9,7 +9,7 @@ pub mod decode;
 pub mod fast;
 pub mod frames;
 
-use crate::arch::x86_64::guest::domain;
+use crate::arch::x86_64::guest::{current_vcpu, domain};
 use crate::arch::x86_64::{Frame, cpu, paging, ports};
 use crate::domain::vcpu::{Mode, Vcpu};
 use crate::domain::{Domain, lifecycle, turn};
@@ -30,8 +30,7 @@ pub mod vector {
 
 /// `syscall`: a call of the guest kernel, or a system call of a guest program.
 pub fn system_call(frame: &mut Frame) {
-    let domain = domain();
-    let vcpu = domain.current_vcpu();
+    let (domain, vcpu) = (domain(), current_vcpu());
     match vcpu.mode.get() {
         Mode::Kernel => calls::call(domain, vcpu, frame),
         Mode::User => frames::deliver_system_call(domain, vcpu, frame),
@@ -40,8 +39,7 @@ pub fn system_call(frame: &mut Frame) {
 
 /// A page fault at `address`: a translation to load, or one for the guest to see.
 pub fn page_fault(frame: &mut Frame, address: u64) {
-    let domain = domain();
-    let vcpu = domain.current_vcpu();
+    let (domain, vcpu) = (domain(), current_vcpu());
     let access = Access::from_error_code(frame.error, vcpu.mode.get() == Mode::User);
     match load(domain, vcpu, address, access) {
         Ok(()) => {}
@@ -71,15 +69,14 @@ fn load(domain: &Domain, vcpu: &Vcpu, address: u64, access: Access) -> Result<()
 pub fn copy_fault(address: u64, write: bool) -> bool {
     let access = if write { Access::KERNEL_WRITE } else { Access::KERNEL_READ };
     let domain = domain();
-    load(domain, domain.current_vcpu(), address, access).is_ok()
+    load(domain, current_vcpu(), address, access).is_ok()
 }
 
 /// Any other exception of the guest.
 pub fn exception(frame: &mut Frame) {
     /// Error code bit: the vector of an `int n`, not a selector (Intel SDM volume 3, 6.13).
     const FROM_TABLE: u64 = 2;
-    let domain = domain();
-    let vcpu = domain.current_vcpu();
+    let (domain, vcpu) = (domain(), current_vcpu());
     match frame.vector {
         vector::GENERAL_PROTECTION if frame.error & FROM_TABLE != 0 => {
             match frames::software_vector(frame.rip) {
@@ -98,21 +95,20 @@ pub fn leave(frame: &mut Frame) {
     if cpu().reschedule.get() {
         turn::choose(frame);
     }
-    let domain = domain();
-    let vcpu = domain.current_vcpu();
+    let vcpu = current_vcpu();
     if vcpu.has_pending_event() && vcpu.accepts_events() && vcpu.event_entry.get() != 0 {
-        frames::deliver_event(domain, vcpu, frame);
+        frames::deliver_event(domain(), vcpu, frame);
     }
     if !crate::arch::x86_64::cpu::is_canonical(frame.rip) {
-        frames::deliver(domain, vcpu, frame, vector::GENERAL_PROTECTION, 0, 0);
+        frames::deliver(domain(), vcpu, frame, vector::GENERAL_PROTECTION, 0, 0);
     }
     let root = vcpu.root.get();
-    let view = match vcpu.mode.get() {
+    let mode = vcpu.mode.get();
+    paging::load_view(match mode {
         Mode::Kernel => root.kernel,
         Mode::User => root.user,
-    };
-    paging::load_view(view);
-    if domain.devices.has_ports {
-        ports::follow(vcpu.mode.get());
+    });
+    if domain().devices.has_ports {
+        ports::follow(mode);
     }
 }

@@ -9,6 +9,7 @@ use super::frame::Frame;
 use super::layout::{CPU_OFFSET, cpu_pages};
 use core::arch::global_asm;
 use core::mem::offset_of;
+use pvops_abi::layout::frame::DeliveredFrame;
 
 /// Vectors that exist.
 pub const VECTORS: usize = 256;
@@ -30,6 +31,9 @@ unsafe extern "C" {
     pub fn pvops_guest_copy_end();
     /// Where a failed copy goes on.
     pub fn pvops_guest_copy_failed();
+    /// Stores a [`pvops_abi::layout::frame::DeliveredFrame`] at guest-virtual `top`: 1 on success, 0 when that was not
+    /// accessible. Part of the range above.
+    pub fn pvops_push_trap(top: u64, frame: *const Frame, error: u64, rflags: u64, cs: u64, ss: u64) -> u64;
     /// Copies `words` quadwords; 1 on success, 0 when guest memory was not accessible.
     pub fn pvops_guest_copy(to: *mut u64, from: *const u64, words: usize) -> u64;
 }
@@ -122,15 +126,39 @@ global_asm!(
     ".globl pvops_guest_copy",
     "pvops_guest_copy:",
     "mov rcx, rdx",
+    "push {access_flags}", // AC: to the processor, guest memory is a user's. Not `stac`: it exists only with SMAP.
+    "popfq",
     ".globl pvops_guest_copy_start",
     "pvops_guest_copy_start:",
     "rep movsq",
-    ".globl pvops_guest_copy_end",
-    "pvops_guest_copy_end:",
+    "6:",
+    "push 2",
+    "popfq",
     "mov eax, 1",
     "ret",
+    ".globl pvops_push_trap",
+    "pvops_push_trap:",
+    "push {access_flags}",
+    "popfq",
+    "mov rax, [rsi + {rcx}]",
+    "mov [rdi + {d_rcx}], rax",
+    "mov rax, [rsi + {r11}]",
+    "mov [rdi + {d_r11}], rax",
+    "mov rax, [rsi + {rip}]",
+    "mov [rdi + {d_rip}], rax",
+    "mov rax, [rsi + {rsp}]",
+    "mov [rdi + {d_rsp}], rax",
+    "mov [rdi + {d_error}], rdx",
+    "mov [rdi + {d_rflags}], rcx",
+    "mov [rdi + {d_cs}], r8",
+    "mov [rdi + {d_ss}], r9",
+    "jmp 6b",
+    ".globl pvops_guest_copy_end",
+    "pvops_guest_copy_end:",
     ".globl pvops_guest_copy_failed",
     "pvops_guest_copy_failed:",
+    "push 2",
+    "popfq",
     "xor eax, eax",
     "ret",
     ".popsection",
@@ -141,6 +169,16 @@ global_asm!(
     rcx = const offset_of!(Frame, rcx),
     r11 = const offset_of!(Frame, r11),
     rflags = const offset_of!(Frame, rflags),
+    rsp = const offset_of!(Frame, rsp),
+    d_rcx = const offset_of!(DeliveredFrame, rcx),
+    d_r11 = const offset_of!(DeliveredFrame, r11),
+    d_error = const offset_of!(DeliveredFrame, error_code),
+    d_rip = const offset_of!(DeliveredFrame, rip),
+    d_cs = const offset_of!(DeliveredFrame, cs),
+    d_rflags = const offset_of!(DeliveredFrame, rflags),
+    d_rsp = const offset_of!(DeliveredFrame, rsp),
+    d_ss = const offset_of!(DeliveredFrame, ss),
+    access_flags = const 1 << 18 | 2,
     frame = const CPU_OFFSET + cpu_pages::STACK_TOP - size_of::<Frame>() as u64,
     not_ac = const !(1i32 << 18),
     from_guest = sym super::trap::from_guest,

@@ -3,8 +3,8 @@
 //! No Rust reference to plain data in guest memory exists: shared words are atomics, everything else is copied
 //! once, and the copy is checked. A guest may change its memory at any time from another vCPU.
 
-use super::cpu::is_canonical;
-use super::entry::pvops_guest_copy;
+use super::entry::{pvops_guest_copy, pvops_push_trap};
+use super::frame::Frame;
 use super::layout::{DOMAIN_MEMORY, DOMAIN_STATE};
 use super::percpu::{NO_VCPU, cpu};
 use crate::domain::Domain;
@@ -14,7 +14,7 @@ use crate::mmu::{bits, is_reserved};
 use core::mem::{MaybeUninit, offset_of};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use pvops_abi::error::Error;
-use pvops_abi::layout::{EventPage, VcpuArea};
+use pvops_abi::layout::{EventPage, TrapGate, VcpuArea};
 use system_image::layout::MAX_DEVICES;
 
 /// The domain that this CPU runs.
@@ -69,11 +69,9 @@ plain!(
     [u64; 2],
     [u64; 5],
     [u64; 8],
-    pvops_abi::layout::TrapGate,
     pvops_abi::layout::CpuidResult,
     pvops_abi::layout::BatchEntry,
-    pvops_abi::layout::IretFrame,
-    pvops_abi::layout::frame::DeliveredFrame
+    pvops_abi::layout::IretFrame
 );
 
 impl GuestMemory {
@@ -200,6 +198,38 @@ macro_rules! area_words {
     )* };
 }
 
+/// The trap table of a vCPU, in its registered place: its first gate and how many there are.
+#[derive(Clone, Copy, Debug)]
+pub struct TrapTable {
+    base: u64,
+    count: u64,
+}
+
+impl TrapTable {
+    /// No gate.
+    pub const NONE: Self = Self { base: 0, count: 0 };
+
+    /// `count` gates at guest-physical `address`.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`].
+    pub fn at(memory: &GuestMemory, address: u64, count: u64) -> Result<Self, Error> {
+        Ok(Self { base: memory.at(address, count * size_of::<TrapGate>() as u64, 16)?, count })
+    }
+
+    /// Gate `number`, copied once. `None`: there is none.
+    #[must_use]
+    pub fn gate(self, number: u64) -> Option<TrapGate> {
+        if number >= self.count {
+            return None;
+        }
+        let gate = (self.base + number * size_of::<TrapGate>() as u64) as *const TrapGate;
+        // SAFETY: `at` checked that the table lies in the window; a gate takes any bytes. Volatile, because the guest
+        // may write meanwhile: the copy is checked as any claim.
+        Some(unsafe { gate.read_volatile() })
+    }
+}
+
 /// What stands in place of an area before the guest registers one: no event is pending there.
 static NO_AREA: VcpuArea = VcpuArea::new();
 
@@ -207,6 +237,12 @@ static NO_AREA: VcpuArea = VcpuArea::new();
 #[must_use]
 pub fn address_or_none(area: Option<Area>) -> u64 {
     area.map_or(&raw const NO_AREA as u64, |area| area.base)
+}
+
+/// The area at an address from [`address_or_none`].
+#[must_use]
+pub fn area_at(address: u64) -> Area {
+    Area { base: address }
 }
 
 impl Area {
@@ -380,31 +416,52 @@ impl Ports {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NotAccessible;
 
-/// Whether `bytes` from `address` lie wholly in guest-usable addresses.
-fn is_guest_range(address: u64, bytes: u64) -> bool {
-    let Some(last) = address.checked_add(bytes - 1) else { return false };
-    is_canonical(address)
-        && is_canonical(last)
-        && (address >> 63 == last >> 63)
-        && !is_reserved(address)
-        && !is_reserved(last)
+/// Whether an access of less than a page from `address` upwards stays out of the hypervisor's slots. What is not
+/// canonical faults; below the slots lies nothing else.
+fn is_guest_range(address: u64) -> bool {
+    !is_reserved(address)
 }
 
 /// Faults that one copy may take: it touches at most two pages, each may be absent, then read-only; the rest is
 /// for entries that another vCPU changes meanwhile.
 const MOST_FAULTS: u32 = 16;
 
-/// Copies `value` to the guest-virtual `address` in the kernel view, which stays loaded. Faults there are served
-/// as the guest kernel's own stores; what cannot be served is the error.
+/// The frame of a trap, as [`push_trap`] takes it beside the registers.
+#[derive(Clone, Copy, Debug)]
+pub struct Pushed {
+    /// Error code.
+    pub error: u64,
+    /// The guest's flags, with its virtual interrupt flag.
+    pub rflags: u64,
+    /// `cs` as guests see it.
+    pub cs: u16,
+    /// `ss` likewise.
+    pub ss: u16,
+}
+
+/// Stores a [`DeliveredFrame`](pvops_abi::layout::frame::DeliveredFrame) at the guest-virtual `top`, a multiple of 16, in
+/// the kernel view, which stays loaded. Faults there are served as the guest kernel's own stores; what cannot be
+/// served is the error.
 ///
 /// # Errors
 /// [`NotAccessible`].
-pub fn store_virtual<T: Plain>(address: u64, value: &T) -> Result<(), NotAccessible> {
-    let from = core::ptr::from_ref(value).cast();
-    copy(address as *mut u64, from, address, size_of::<T>())
+#[inline]
+pub fn push_trap(vcpu: &Vcpu, top: u64, frame: &Frame, pushed: Pushed) -> Result<(), NotAccessible> {
+    let Pushed { error, rflags, cs, ss } = pushed;
+    if !is_guest_range(top) {
+        return Err(NotAccessible);
+    }
+    // In the user view, a fill on behalf of the kernel would be no help.
+    super::paging::load_view(vcpu.root.get().kernel);
+    cpu().guest_faults_left.set(MOST_FAULTS);
+    // SAFETY: the target lies outside the hypervisor's slots, so only guest memory is touched there. A fault ends the
+    // stores and returns 0.
+    let done = unsafe { pvops_push_trap(top, frame, error, rflags, cs.into(), ss.into()) };
+    cpu().guest_faults_left.set(0);
+    if done != 0 { Ok(()) } else { Err(NotAccessible) }
 }
 
-/// The two bytes at the guest-virtual `address`, as [`store_virtual`].
+/// The two bytes at the guest-virtual `address`, as [`push_trap`].
 ///
 /// # Errors
 /// [`NotAccessible`].
@@ -413,7 +470,7 @@ pub fn load_two_bytes(address: u64) -> Result<[u8; 2], NotAccessible> {
     Ok([byte(address)?, byte(address.wrapping_add(1))?])
 }
 
-/// Copies a value from the guest-virtual `address`, as [`store_virtual`].
+/// Copies a value from the guest-virtual `address`, as [`push_trap`].
 ///
 /// # Errors
 /// [`NotAccessible`].
@@ -425,28 +482,15 @@ pub fn load_virtual<T: Plain>(address: u64) -> Result<T, NotAccessible> {
 }
 
 fn copy(to: *mut u64, from: *const u64, guest: u64, bytes: usize) -> Result<(), NotAccessible> {
-    if !bytes.is_multiple_of(8) || guest & 7 != 0 || !is_guest_range(guest, bytes as u64) {
+    if !bytes.is_multiple_of(8) || guest & 7 != 0 || !is_guest_range(guest) {
         return Err(NotAccessible);
     }
     // In the user view, a fill on behalf of the kernel would be no help.
-    super::paging::load_view(domain().current_vcpu().root.get().kernel);
+    super::paging::load_view(current_vcpu().root.get().kernel);
     cpu().guest_faults_left.set(MOST_FAULTS);
-    open_user_pages();
     // SAFETY: the guest's side lies outside the hypervisor's slots, so only guest memory is touched there; the
     // other side is a `T` of the caller's. A fault ends the copy and returns 0.
     let done = unsafe { pvops_guest_copy(to, from, bytes / 8) };
-    close_user_pages();
     cpu().guest_faults_left.set(0);
     if done != 0 { Ok(()) } else { Err(NotAccessible) }
-}
-
-/// Lets supervisor accesses reach user pages (SMAP): sets AC.
-fn open_user_pages() {
-    // SAFETY: only RFLAGS.AC changes, which `close_user_pages` clears again. Not `stac`: it needs SMAP.
-    unsafe { core::arch::asm!("pushfq", "or dword ptr [rsp], {ac}", "popfq", ac = const 1 << 18) };
-}
-
-fn close_user_pages() {
-    // SAFETY: as above.
-    unsafe { core::arch::asm!("pushfq", "and dword ptr [rsp], {ac}", "popfq", ac = const !(1i32 << 18)) };
 }

@@ -18,6 +18,7 @@ use crate::mmu::shadow::LoadedRoot;
 use core::arch::global_asm;
 use core::mem::offset_of;
 use pvops_abi::call::Cpu;
+use pvops_abi::error::Error;
 use pvops_abi::layout::{IretFrame, VcpuArea};
 
 unsafe extern "C" {
@@ -115,7 +116,7 @@ global_asm!(
     "and r11d, {call_mask}",
     "mov [rcx + {newest}], r11d",
     "test rax, {id_mask}",
-    "jnz 60f",
+    "jnz 40f",
     "mov r11d, eax",
     "shr r11d, 12",
     "and eax, 15",
@@ -124,6 +125,7 @@ global_asm!(
     "mov rcx, r10",
     "call [r11 + rax * 8]",
     // --- Back to the caller, if nothing happened meanwhile.
+    "31:",
     "cmp byte ptr [rip + __ehdr_start + {reschedule}], 0",
     "jne 30f",
     "mov rcx, [rip + __ehdr_start + {vcpu}]",
@@ -148,6 +150,10 @@ global_asm!(
     store_rest!(),
     "call {leave}",
     "jmp pvops_leave",
+    "40:",
+    "mov rax, {not_supported}",
+    "xor edx, edx",
+    "jmp 31b",
     // The one address behind a `syscall` that is not canonical: the lower half's end.
     ".balign 8",
     "39:",
@@ -355,6 +361,7 @@ global_asm!(
     user_rflags = const offset_of!(VcpuArea, user_rflags),
     iret = const Cpu::Iret.id().0,
     id_mask = const ID_MASK,
+    not_supported = const Error::NotSupported.to_status(),
     guest_flags = const frames::GUEST_FLAGS,
     entry_flags = const frames::ENTRY_FLAGS,
     access_flags = const 1 << 18 | 2,

@@ -44,6 +44,10 @@ fn refused_by_processor(frame: &mut Frame) {
 pub extern "C" fn from_hypervisor(frame: &mut Frame) {
     match frame.vector {
         NMI => {}
+        // Not canonical, so not the guest's.
+        STACK_FAULT | GENERAL_PROTECTION if is_guest_copy(frame.rip) => {
+            frame.rip = pvops_guest_copy_failed as *const () as u64;
+        }
         PAGE_FAULT if is_guest_copy(frame.rip) => {
             let write = frame.error & error::WRITE != 0;
             let left = cpu().guest_faults_left.get() - 1;

@@ -111,7 +111,7 @@ pub fn deliver_event(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
 
 /// Enters the guest kernel at `entry` on the right stack: the registered one from user mode, the interrupted
 /// one from kernel mode.
-#[inline]
+#[inline(always)]
 fn enter_kernel(
     vcpu: &Vcpu,
     frame: &mut Frame,
@@ -128,6 +128,7 @@ fn enter_kernel(
 }
 
 /// Pushes the frame below `stack` and sets `frame` to the handler's start. Nothing changes on failure.
+#[inline(always)]
 fn push(
     vcpu: &Vcpu,
     frame: &mut Frame,

@@ -9,6 +9,7 @@ pub mod decode;
 pub mod fast;
 pub mod frames;
 
+use crate::arch::x86_64::cpu::is_canonical;
 use crate::arch::x86_64::guest::{current_vcpu, domain};
 use crate::arch::x86_64::{Frame, cpu, paging, ports};
 use crate::domain::vcpu::{Mode, Vcpu};
@@ -73,25 +74,47 @@ pub fn copy_fault(address: u64, write: bool) -> bool {
 }
 
 /// Any other exception of the guest.
+#[inline]
 pub fn exception(frame: &mut Frame) {
+    let (domain, vcpu, number) = (domain(), current_vcpu(), frame.vector);
+    if number == vector::BREAKPOINT || number == vector::GENERAL_PROTECTION {
+        breakpoint_or_protection(domain, vcpu, frame);
+    } else {
+        // Error codes are the hypervisor's business: they name its selectors. The guest's are 0.
+        frames::deliver(domain, vcpu, frame, number, 0, 0);
+    }
+}
+
+/// Perhaps `int n`.
+#[inline(never)]
+fn breakpoint_or_protection(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
     /// Error code bit: the vector of an `int n`, not a selector (Intel SDM volume 3, 6.13).
     const FROM_TABLE: u64 = 2;
-    let (domain, vcpu) = (domain(), current_vcpu());
-    match frame.vector {
-        vector::GENERAL_PROTECTION if frame.error & FROM_TABLE != 0 => {
-            match frames::software_vector(frame.rip) {
-                Some(number) => frames::software_interrupt(domain, vcpu, frame, number, 2),
-                None => frames::deliver(domain, vcpu, frame, vector::GENERAL_PROTECTION, 0, 0),
-            }
-        }
-        vector::BREAKPOINT => frames::software_interrupt(domain, vcpu, frame, frame.vector, 0),
-        // Error codes are the hypervisor's business: they name its selectors. The guest's are 0.
-        number => frames::deliver(domain, vcpu, frame, number, 0, 0),
+    if frame.vector == vector::BREAKPOINT {
+        frames::software_interrupt(domain, vcpu, frame, vector::BREAKPOINT, 0);
+        return;
+    }
+    let called = if frame.error & FROM_TABLE != 0 { frames::software_vector(frame.rip) } else { None };
+    match called {
+        Some(number) => frames::software_interrupt(domain, vcpu, frame, number, 2),
+        None => frames::deliver(domain, vcpu, frame, vector::GENERAL_PROTECTION, 0, 0),
     }
 }
 
 /// Last step on the way to the guest.
+#[inline]
 pub fn leave(frame: &mut Frame) {
+    let vcpu = current_vcpu();
+    if cpu().reschedule.get() || vcpu.has_pending_event() || !is_canonical(frame.rip) {
+        see_to(frame);
+    } else {
+        show(vcpu);
+    }
+}
+
+/// Something is to be seen to before the guest goes on.
+#[inline(never)]
+fn see_to(frame: &mut Frame) {
     if cpu().reschedule.get() {
         turn::choose(frame);
     }
@@ -99,9 +122,15 @@ pub fn leave(frame: &mut Frame) {
     if vcpu.has_pending_event() && vcpu.accepts_events() && vcpu.event_entry.get() != 0 {
         frames::deliver_event(domain(), vcpu, frame);
     }
-    if !crate::arch::x86_64::cpu::is_canonical(frame.rip) {
+    if !is_canonical(frame.rip) {
         frames::deliver(domain(), vcpu, frame, vector::GENERAL_PROTECTION, 0, 0);
     }
+    show(vcpu);
+}
+
+/// The view and the ports of the vCPU's mode.
+#[inline]
+fn show(vcpu: &Vcpu) {
     let root = vcpu.root.get();
     let mode = vcpu.mode.get();
     paging::load_view(match mode {

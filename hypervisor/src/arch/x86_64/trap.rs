@@ -77,6 +77,7 @@ fn is_iret_read(rip: u64) -> bool {
     (start..end).contains(&rip)
 }
 
+#[inline(never)]
 fn interrupt(number: u8) {
     const CONSOLE: u8 = vector::LINES + console::LINE;
     const LAST_LINE: u8 = vector::LINES + (devices::MAX_LINES - 1) as u8;

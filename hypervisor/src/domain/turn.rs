@@ -154,8 +154,19 @@ pub fn timer_expired() {
     arm_timer();
 }
 
+/// A vCPU of this CPU has a deadline. One that is later than before leaves the timer where it is: it fires, and is
+/// armed anew.
+pub fn note_deadline(deadline_ns: u64) {
+    if deadline_ns < cpu().timer_armed.get() {
+        apic::arm_timer(deadline_ns);
+    }
+}
+
 /// The current vCPU gives way to others of its priority.
 pub fn yield_now() {
+    if cpu().ready.borrow().is_alone() {
+        return;
+    }
     let domain = domain();
     cpu().ready.borrow_mut().yield_to_others(domain.vcpu_id(domain.current_vcpu()));
     cpu().reschedule.set(true);

@@ -347,6 +347,7 @@ fn exhausted(_: Failure) -> Error {
 
 /// Whether a vCPU set (mask, number of its lowest; all ones: everybody) names only vCPUs that exist. While
 /// there is one vCPU per domain, a set concerns the caller or nobody.
+#[inline]
 fn concerns(domain: &Domain, vcpu: &Vcpu, [mask, base]: [u64; 2]) -> Result<bool, Error> {
     if base == u64::MAX {
         return Ok(true);
@@ -377,6 +378,13 @@ pub(super) fn load_root(
     let keep = flags.contains(LoadRootFlags::KEEP);
     let loaded = domain.mmu.lock().load_root(root, vcpu.number, keep).map_err(exhausted)?;
     vcpu.set_root(domain, loaded);
+    Ok(0)
+}
+
+pub(super) fn flush_page(domain: &Domain, vcpu: &Vcpu, address: u64, set: [u64; 2]) -> Result<u64, Error> {
+    if concerns(domain, vcpu, set)? {
+        domain.mmu.lock().flush_page(vcpu.root.get().number, address);
+    }
     Ok(0)
 }
 
@@ -427,8 +435,8 @@ pub(super) fn set_deadline(domain: &Domain, vcpu: &Vcpu, deadline_ns: u64) -> Re
         events::raise_timer(domain, vcpu.number);
     } else {
         entry.set_deadline_ns(deadline_ns);
+        turn::note_deadline(deadline_ns);
     }
-    turn::arm_timer();
     Ok(0)
 }
 
@@ -460,7 +468,7 @@ fn read_console(domain: &Domain, address: u64, room: u64) -> Result<u64, Error> 
 
 // --- SCHED -------------------------------------------------------------------------------------------------
 
-pub(super) fn yield_now(_: &Domain, _: &Vcpu) -> Result<u64, Error> {
+pub(super) fn yield_now() -> Result<u64, Error> {
     turn::yield_now();
     Ok(0)
 }

@@ -112,7 +112,7 @@ calls! {
     Mmu::LoadRoot.id() => load_root(domain, vcpu, root, flags, user_root, _e)
         calls::load_root(domain, vcpu, root, flags, user_root);
     Mmu::FlushPage.id() => flush_page(domain, vcpu, address, mask, base, _e)
-        calls::flush(domain, vcpu, [address, 1], [mask, base]);
+        calls::flush_page(domain, vcpu, address, [mask, base]);
     Mmu::FlushRange.id() => flush_range(domain, vcpu, address, bytes, mask, base)
         calls::flush(domain, vcpu, [address, bytes], [mask, base]);
     Mmu::FlushAll.id() => flush_all(domain, vcpu, mask, base, flags, _e)
@@ -122,7 +122,7 @@ calls! {
     Time::Clock.id() => clock(_d, _v, _a, _b, _c, _e) calls::clock();
     Time::SetDeadline.id() => set_deadline(domain, vcpu, deadline, _b, _c, _e)
         calls::set_deadline(domain, vcpu, deadline);
-    Sched::Yield.id() => yield_now(domain, vcpu, _a, _b, _c, _e) calls::yield_now(domain, vcpu);
+    Sched::Yield.id() => yield_now(_d, _v, _a, _b, _c, _e) calls::yield_now();
     Sched::Block.id() => block(_d, vcpu, _a, _b, _c, _e) calls::block(vcpu);
 }
 

@@ -26,6 +26,8 @@ use super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS};
 
 /// Roots cached per domain.
 pub const MAX_ROOTS: usize = 64;
+/// vCPUs per domain.
+const MAX_VCPUS: usize = system_image::layout::MAX_VCPUS;
 /// Tables that a fill takes at most, and a root load.
 const MOST_TABLES_AT_ONCE: usize = 4;
 /// Common slots that a domain may declare.
@@ -104,6 +106,10 @@ pub struct Shadow<T> {
     common_changes: u64,
     /// A global leaf was loaded outside the common slots, so page flushes concern every root.
     global_outside_common: bool,
+    /// The root that each vCPU loaded last.
+    loaded: [u8; MAX_VCPUS],
+    /// Where a root may be found, by a few bits of its address.
+    hints: [u8; MAX_ROOTS],
     clock: u64,
 }
 
@@ -135,6 +141,8 @@ impl<T: ShadowTables> Shadow<T> {
             common: None,
             common_changes: 0,
             global_outside_common: false,
+            loaded: [0; MAX_VCPUS],
+            hints: [0; MAX_ROOTS],
             clock: 0,
         }
     }
@@ -156,11 +164,7 @@ impl<T: ShadowTables> Shadow<T> {
     /// [`Failure::PoolExhausted`].
     pub fn load_root(&mut self, guest_root: u64, vcpu: u32, keep: bool) -> Result<LoadedRoot, Failure> {
         self.clock += 1;
-        let found = self
-            .roots
-            .iter()
-            .position(|root| root.in_use && root.guest_root == guest_root && root.vcpu == vcpu);
-        let number = match found {
+        let number = match self.find(guest_root, vcpu) {
             Some(number) => {
                 if !keep || self.roots[number].stale {
                     self.drop_trees(number);
@@ -171,8 +175,10 @@ impl<T: ShadowTables> Shadow<T> {
             }
             None => self.new_root(guest_root, vcpu)?,
         };
-        for root in self.roots.iter_mut().filter(|root| root.vcpu == vcpu) {
-            root.loaded = false;
+        let before = core::mem::replace(&mut self.loaded[vcpu as usize % MAX_VCPUS], number as u8);
+        let before = &mut self.roots[usize::from(before) % MAX_ROOTS];
+        if before.vcpu == vcpu {
+            before.loaded = false;
         }
         let clock = self.clock;
         let root = &mut self.roots[number];
@@ -183,6 +189,21 @@ impl<T: ShadowTables> Shadow<T> {
         Ok(LoadedRoot { number, kernel: self.tables.address(kernel), user: self.tables.address(user) })
     }
 
+    /// The place of a cached root.
+    #[inline]
+    fn find(&mut self, guest_root: u64, vcpu: u32) -> Option<usize> {
+        let hint = (guest_root >> 12) as usize % MAX_ROOTS;
+        let is_it = |root: &CachedRoot| root.in_use && root.guest_root == guest_root && root.vcpu == vcpu;
+        let hinted = usize::from(self.hints[hint]) % MAX_ROOTS;
+        if is_it(&self.roots[hinted]) {
+            return Some(hinted);
+        }
+        let found = self.roots.iter().position(is_it)?;
+        self.hints[hint] = found as u8;
+        Some(found)
+    }
+
+    #[inline(never)]
     fn new_root(&mut self, guest_root: u64, vcpu: u32) -> Result<usize, Failure> {
         let number = match self.roots.iter().position(|root| !root.in_use) {
             Some(number) => number,
@@ -307,7 +328,13 @@ impl<T: ShadowTables> Shadow<T> {
 
     /// Sees to it that `count` tables can be taken: reclaims dropped ones, then roots that are not loaded, then
     /// what the loaded roots and the common slots cache.
+    #[inline]
     fn reserve(&mut self, count: usize) -> Result<(), Failure> {
+        if self.pool.free_count() >= count { Ok(()) } else { self.reclaim(count) }
+    }
+
+    #[inline(never)]
+    fn reclaim(&mut self, count: usize) -> Result<(), Failure> {
         while self.pool.free_count() < count {
             if self.pool.reclaim_one(&mut self.tables) || self.evict().is_some() {
                 continue;

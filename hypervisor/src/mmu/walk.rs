@@ -5,7 +5,7 @@
 //! a write, both before the translation is used, so that the guest never sees a use without its mark.
 
 use super::bits::{ACCESSED, DIRTY, FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
-use super::memory::GuestTables;
+use super::memory::{GuestTables, HostPage, PageKind};
 use super::{index, is_guest_address, span};
 
 /// An access to guest-virtual memory.
@@ -75,6 +75,8 @@ pub struct Translation {
     pub dirty: bool,
     /// The leaf is marked global.
     pub global: bool,
+    /// What is behind the 4 KiB around the address.
+    pub host: HostPage,
 }
 
 /// Bits 13..20 (2 MiB) or 13..29 (1 GiB) must be zero; bit 12 is PAT.
@@ -108,6 +110,7 @@ impl Translation {
         no_execute: true,
         dirty: false,
         global: false,
+        host: HostPage { address: 0, kind: PageKind::Memory },
     };
 }
 
@@ -115,20 +118,76 @@ impl Translation {
 pub struct Path {
     /// What it found.
     pub translation: Translation,
-    /// Places and entries by level, from the leaf's to the root's.
-    entries: [(u64, u64); 4],
+    /// Places and entries by level, from the leaf's to the root's; those below the leaf say nothing.
+    entries: [Passed; 4],
 }
+
+/// An entry, and where it stands.
+#[derive(Clone, Copy)]
+struct Passed {
+    place: u64,
+    entry: u64,
+}
+
+const NOTHING: Passed = Passed { place: 0, entry: u64::MAX };
 
 impl Path {
     /// Sets the accessed bits, and the dirty bit for a write. False: an entry changed meanwhile.
+    #[inline]
     fn mark(&self, memory: &impl GuestTables, access: Access) -> bool {
+        let all = self.entries.iter().fold(u64::MAX, |all, passed| all & passed.entry);
+        let is_marked = all & ACCESSED != 0 && (self.translation.dirty_in_leaf(self) || !access.write);
+        is_marked || self.mark_each(memory, access)
+    }
+
+    #[inline(never)]
+    fn mark_each(&self, memory: &impl GuestTables, access: Access) -> bool {
         let leaf = self.translation.level;
         (leaf..=4).rev().all(|level| {
-            let (place, entry) = self.entries[usize::from(level) - 1];
+            let Passed { place, entry } = self.entries[usize::from(level) - 1];
             let wanted = if level == leaf && access.write { ACCESSED | DIRTY } else { ACCESSED };
             entry & wanted == wanted || memory.set_bits(place, entry, wanted)
         })
     }
+}
+
+impl Translation {
+    fn dirty_in_leaf(&self, path: &Path) -> bool {
+        path.entries[(usize::from(self.level) - 1) & 3].entry & DIRTY != 0
+    }
+}
+
+/// The entry for `address` in the table of `LEVEL` at `table`, which is present; or the cause of the fault.
+#[inline(always)]
+fn entry_at<const LEVEL: u8>(memory: &impl GuestTables, table: u64, address: u64) -> Result<Passed, u64> {
+    let place = (table & FRAME) + index(address, LEVEL) as u64 * 8;
+    let entry = memory.load(place).ok_or(error::PRESENT | error::RESERVED)?;
+    if entry & PRESENT != 0 { Ok(Passed { place, entry }) } else { Err(0) }
+}
+
+/// The entries on the way to the leaf, and the leaf's level; or the cause of the fault.
+#[inline(always)]
+fn descend(memory: &impl GuestTables, root: u64, address: u64) -> Result<([Passed; 4], u8), u64> {
+    let fourth = entry_at::<4>(memory, root, address)?;
+    if fourth.entry & LARGE != 0 {
+        return Err(error::PRESENT | error::RESERVED);
+    }
+    let third = entry_at::<3>(memory, fourth.entry, address)?;
+    if third.entry & LARGE != 0 {
+        return large([NOTHING, NOTHING, third, fourth], 3);
+    }
+    let second = entry_at::<2>(memory, third.entry, address)?;
+    if second.entry & LARGE != 0 {
+        return large([NOTHING, second, third, fourth], 2);
+    }
+    let first = entry_at::<1>(memory, second.entry, address)?;
+    Ok(([first, second, third, fourth], 1))
+}
+
+#[inline(never)]
+fn large(entries: [Passed; 4], level: u8) -> Result<([Passed; 4], u8), u64> {
+    let is_valid = entries[usize::from(level) - 1].entry & large_reserved(level) == 0;
+    if is_valid { Ok((entries, level)) } else { Err(error::PRESENT | error::RESERVED) }
 }
 
 /// A walk that leaves no marks, for an access that is not going to be made.
@@ -136,45 +195,32 @@ impl Path {
 /// # Errors
 /// As [`walk`].
 pub fn look(memory: &impl GuestTables, root: u64, address: u64, access: Access) -> Result<Path, u64> {
-    let fault = |cause| Err(access.error_code(cause));
+    let fault = |cause| access.error_code(cause);
     if !is_guest_address(address) {
-        return fault(0);
+        return Err(fault(0));
     }
-    let mut entries = [(0u64, 0u64); 4];
-    let mut table = root & FRAME;
-    let (mut writable, mut user, mut no_execute) = (true, true, false);
-    let mut level = 4u8;
-    let leaf = loop {
-        let place = table + index(address, level) as u64 * 8;
-        let Some(entry) = memory.load(place) else {
-            return fault(error::PRESENT | error::RESERVED);
-        };
-        if entry & PRESENT == 0 {
-            return fault(0);
-        }
-        entries[usize::from(level) - 1] = (place, entry);
-        writable &= entry & WRITABLE != 0;
-        user &= entry & USER != 0;
-        no_execute |= entry & NO_EXECUTE != 0;
-        let large = level > 1 && entry & LARGE != 0;
-        if large && (level == 4 || entry & large_reserved(level) != 0) {
-            return fault(error::PRESENT | error::RESERVED);
-        }
-        if large || level == 1 {
-            break entry;
-        }
-        table = entry & FRAME;
-        level -= 1;
+    let (entries, level) = descend(memory, root, address).map_err(fault)?;
+    let [first, second, third, fourth] = entries.map(|passed| passed.entry);
+    // What every entry allows, and what one of them refuses; those that say nothing allow everything.
+    let rights = first & second & third & fourth;
+    let refusals = match level {
+        1 => first | second | third | fourth,
+        2 => second | third | fourth,
+        _ => third | fourth,
     };
+    let (writable, user) = (rights & WRITABLE != 0, rights & USER != 0);
+    let no_execute = refusals & NO_EXECUTE != 0;
+    let leaf = entries[(usize::from(level) - 1) & 3].entry;
+    let offset = address & (span(level) - 1);
     let page = leaf & FRAME & !(span(level) - 1);
-    if memory.to_host(page + (address & (span(level) - 1) & FRAME), 4096).is_none() {
-        return fault(error::PRESENT | error::RESERVED);
-    }
+    let Some(host) = memory.to_host(page + (offset & FRAME), 4096) else {
+        return Err(fault(error::PRESENT | error::RESERVED));
+    };
     let refused = (access.write && !writable)
         || (access.user && !user)
         || (access.execute && (no_execute || (!access.user && user)));
     if refused {
-        return fault(error::PRESENT);
+        return Err(fault(error::PRESENT));
     }
     let translation = Translation {
         page,
@@ -184,6 +230,7 @@ pub fn look(memory: &impl GuestTables, root: u64, address: u64, access: Access) 
         no_execute,
         dirty: access.write || leaf & DIRTY != 0,
         global: leaf & GLOBAL != 0,
+        host,
     };
     Ok(Path { translation, entries })
 }

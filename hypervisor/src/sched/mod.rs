@@ -25,69 +25,80 @@ pub trait Policy {
     fn next(&self) -> Option<VcpuId>;
     /// Whether others wait with the same claim as who runs now, so that turns must end.
     fn has_rivals(&self) -> bool;
+    /// Whether nobody waits.
+    fn is_alone(&self) -> bool;
 }
 
 /// vCPUs that one CPU can hold.
 pub const MAX_READY: usize = 8;
 
 /// Fixed priorities, higher first; round robin within one.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct FixedPriority {
-    /// Ready vCPUs with priority and the turn in which they entered their round.
-    ready: [Option<(VcpuId, u8, u64)>; MAX_READY],
-    turn: u64,
+    /// Who is ready, in the order in which they run.
+    ready: [(VcpuId, u8); MAX_READY],
+    count: usize,
 }
 
 impl FixedPriority {
     /// Nobody is ready.
     #[must_use]
     pub const fn new() -> Self {
-        Self { ready: [None; MAX_READY], turn: 0 }
+        Self { ready: [(VcpuId { domain: 0, vcpu: 0 }, 0); MAX_READY], count: 0 }
+    }
+
+    fn ready(&self) -> &[(VcpuId, u8)] {
+        self.ready.get(..self.count).unwrap_or(&[])
     }
 
     fn position(&self, vcpu: VcpuId) -> Option<usize> {
-        self.ready.iter().position(|entry| matches!(entry, Some((id, _, _)) if *id == vcpu))
+        self.ready().iter().position(|(id, _)| *id == vcpu)
+    }
+}
+
+impl Default for FixedPriority {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 impl Policy for FixedPriority {
     fn make_ready(&mut self, vcpu: VcpuId, priority: u8) {
-        if self.position(vcpu).is_some() {
+        // Boot places at most `MAX_READY` vCPUs on a CPU, so there is always room.
+        if self.count == MAX_READY || self.position(vcpu).is_some() {
             return;
         }
-        self.turn += 1;
-        let turn = self.turn;
-        // Boot places at most `MAX_READY` vCPUs on a CPU, so there is always room.
-        if let Some(free) = self.ready.iter_mut().find(|entry| entry.is_none()) {
-            *free = Some((vcpu, priority, turn));
-        }
+        let place = self.ready().iter().take_while(|(_, other)| *other >= priority).count();
+        self.ready.copy_within(place..self.count, place + 1);
+        self.ready[place] = (vcpu, priority);
+        self.count += 1;
     }
 
     fn remove(&mut self, vcpu: VcpuId) {
         if let Some(position) = self.position(vcpu) {
-            self.ready[position] = None;
+            self.ready.copy_within(position + 1..self.count, position);
+            self.count -= 1;
         }
     }
 
     fn yield_to_others(&mut self, vcpu: VcpuId) {
-        self.turn += 1;
-        let turn = self.turn;
-        if let Some(position) = self.position(vcpu)
-            && let Some(entry) = &mut self.ready[position]
-        {
-            entry.2 = turn;
+        if let Some(position) = self.position(vcpu) {
+            let (_, priority) = self.ready[position];
+            self.remove(vcpu);
+            self.make_ready(vcpu, priority);
         }
     }
 
     fn next(&self) -> Option<VcpuId> {
-        let best = self.ready.iter().flatten().min_by_key(|(_, priority, turn)| (u8::MAX - priority, *turn));
-        best.map(|(id, _, _)| *id)
+        self.ready().first().map(|(id, _)| *id)
     }
 
     fn has_rivals(&self) -> bool {
-        let highest = self.ready.iter().flatten().map(|(_, priority, _)| *priority).max();
-        let rivals = self.ready.iter().flatten().filter(|(_, priority, _)| Some(*priority) == highest);
-        rivals.count() > 1
+        matches!(self.ready(), [(_, first), (_, second), ..] if first == second)
+    }
+
+    fn is_alone(&self) -> bool {
+        self.count < 2
     }
 }
 

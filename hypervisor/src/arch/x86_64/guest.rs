@@ -93,6 +93,7 @@ impl GuestMemory {
 
     /// Whether the range is in memory. Page 0 is not: the memory map reserves it, so that a null address is wrong
     /// everywhere.
+    #[inline]
     fn holds(&self, address: u64, bytes: u64) -> bool {
         (address >= 4096 || bytes == 0) && address.checked_add(bytes).is_some_and(|end| end <= self.bytes)
     }
@@ -148,14 +149,20 @@ impl GuestMemory {
     ///
     /// # Errors
     /// [`Error::BadAddress`].
+    #[inline]
     pub fn word(&self, address: u64) -> Result<&'static AtomicU64, Error> {
-        let at = self.at(address, 8, 8)?;
+        // Memory ends with a page, so an aligned word that begins in it also ends in it.
+        if address & 7 != 0 || address.wrapping_sub(4096) >= self.bytes - 4096 {
+            return Err(Error::BadAddress);
+        }
+        let at = DOMAIN_MEMORY + address;
         // SAFETY: in the window, aligned; the window stays while the domain runs, and this is used only then.
         Ok(unsafe { &*(at as *const AtomicU64) })
     }
 }
 
 impl GuestTables for GuestMemory {
+    #[inline]
     fn load(&self, address: u64) -> Option<u64> {
         Some(self.word(address).ok()?.load(Ordering::Acquire))
     }
@@ -168,7 +175,20 @@ impl GuestTables for GuestMemory {
             && word.compare_exchange(now, now | wanted, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    #[inline]
     fn to_host(&self, address: u64, bytes: u64) -> Option<HostPage> {
+        // The host's address is a multiple of 4096, and does not wrap: it is memory.
+        if bytes == 4096 && address.wrapping_sub(4096) < self.bytes - 4096 {
+            return Some(HostPage { address: self.host + address, kind: PageKind::Memory });
+        }
+        self.to_unusual(address, bytes)
+    }
+}
+
+impl GuestMemory {
+    /// As [`GuestTables::to_host`], for large pages and registers.
+    #[inline(never)]
+    fn to_unusual(&self, address: u64, bytes: u64) -> Option<HostPage> {
         if bytes > self.largest_page {
             return None;
         }

@@ -73,8 +73,10 @@ impl<T: ShadowTables> Shadow<T> {
         translation: Translation,
     ) -> Result<(), Failure> {
         let offset = address & (span(translation.level) - 1);
-        // The walk found the page, so there is one.
-        let Some((level, host)) = Self::largest(memory, translation, offset) else { return Ok(()) };
+        let (level, host) = match translation.level {
+            1 => (1, translation.host),
+            _ => Self::largest(memory, translation, offset),
+        };
         let place = self.place(number, index(address, 4), translation.user, user_access)?;
         let mut entry = host.address | PRESENT | USER | ACCESSED;
         if host.kind == PageKind::Registers {
@@ -94,11 +96,13 @@ impl<T: ShadowTables> Shadow<T> {
     }
 
     /// The largest leaf, at most the guest's, that the host allows around `offset` of the page.
-    fn largest(memory: &impl GuestTables, translation: Translation, offset: u64) -> Option<(u8, HostPage)> {
-        (1..=translation.level).rev().find_map(|level| {
+    #[inline(never)]
+    fn largest(memory: &impl GuestTables, translation: Translation, offset: u64) -> (u8, HostPage) {
+        let large = (2..=translation.level).rev().find_map(|level| {
             let start = translation.page + (offset & !(span(level) - 1));
             memory.to_host(start, span(level)).map(|host| (level, host))
-        })
+        });
+        large.unwrap_or((1, translation.host))
     }
 
     /// The subtree of `slot` that a leaf goes to.
@@ -144,6 +148,7 @@ impl<T: ShadowTables> Shadow<T> {
 
     /// Writes a leaf below `directory`, making the tables on the way. Levels: the guest's leaf, and the one that
     /// is written, which may be a piece of it.
+    #[inline]
     fn install(
         &mut self,
         directory: Table,
@@ -152,34 +157,61 @@ impl<T: ShadowTables> Shadow<T> {
         entry: u64,
     ) -> Result<(), Failure> {
         let mut table = directory;
-        for level in (leaf_level + 1..=3).rev() {
-            let at = index(address, level);
-            let old = self.tables.read(table, at);
-            let next = if old & PRESENT != 0 && old & LARGE == 0 {
-                self.tables.table_at(old & FRAME)
-            } else {
-                let next = self.take(level - 1)?;
-                self.tables.write(table, at, self.tables.address(next) | TABLE_BITS);
-                if old & PRESENT != 0 {
-                    // Some CPUs stop when they find an instruction's page cached in two sizes (Intel erratum
-                    // "machine check error on page size change").
-                    self.tables.flush_all();
-                }
-                next
-            };
-            if level == guest_level {
-                let entry = self.tables.read(table, at) | PIECES;
-                self.tables.write(table, at, entry);
-            }
-            table = next;
+        if leaf_level < 3 {
+            table = self.below::<3>(table, address, guest_level)?;
+        }
+        if leaf_level < 2 {
+            table = self.below::<2>(table, address, guest_level)?;
+            self.tables.write(table, index(address, 1), entry);
+            return Ok(());
         }
         let at = index(address, leaf_level);
         let old = self.tables.read(table, at);
         self.tables.write(table, at, entry);
-        if leaf_level > 1 && old & PRESENT != 0 && old & LARGE == 0 {
+        if old & PRESENT != 0 && old & LARGE == 0 {
             self.pool.drop_subtree(self.tables.table_at(old & FRAME));
             self.tables.flush_all();
         }
         Ok(())
+    }
+
+    /// The table below the entry of `LEVEL` for `address`.
+    #[inline(always)]
+    fn below<const LEVEL: u8>(
+        &mut self,
+        table: Table,
+        address: u64,
+        guest_level: u8,
+    ) -> Result<Table, Failure> {
+        let at = index(address, LEVEL);
+        let old = self.tables.read(table, at);
+        let is_table = old & PRESENT != 0 && old & LARGE == 0;
+        if is_table && guest_level != LEVEL {
+            return Ok(self.tables.table_at(old & FRAME));
+        }
+        self.make_below(table, at, LEVEL, guest_level)
+    }
+
+    /// The same where there is none yet, or where it holds pieces of a larger page of the guest's.
+    #[inline(never)]
+    fn make_below(&mut self, table: Table, at: usize, level: u8, guest_level: u8) -> Result<Table, Failure> {
+        let old = self.tables.read(table, at);
+        let next = if old & PRESENT != 0 && old & LARGE == 0 {
+            self.tables.table_at(old & FRAME)
+        } else {
+            let next = self.take(level - 1)?;
+            self.tables.write(table, at, self.tables.address(next) | TABLE_BITS);
+            if old & PRESENT != 0 {
+                // Some CPUs stop when they find an instruction's page cached in two sizes (Intel erratum
+                // "machine check error on page size change").
+                self.tables.flush_all();
+            }
+            next
+        };
+        if level == guest_level {
+            let entry = self.tables.read(table, at) | PIECES;
+            self.tables.write(table, at, entry);
+        }
+        Ok(next)
     }
 }

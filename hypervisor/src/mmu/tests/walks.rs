@@ -3,6 +3,7 @@
 use super::guest::{Guest, TABLE};
 use super::*;
 use crate::mmu::bits::{ACCESSED, DIRTY, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
+use crate::mmu::memory::GuestTables;
 use crate::mmu::walk::{Translation, walk};
 use crate::mmu::{HYPERVISOR_LAST, HYPERVISOR_START, span};
 
@@ -139,6 +140,7 @@ fn the_translation_tells_size_and_rights() {
         no_execute: true,
         dirty: true,
         global: true,
+        host: guest.to_host(GIB + 0x1000, 4096).unwrap(),
     };
     assert_eq!(walk(&guest, root, USER_ADDRESS + 0x1234, Access::KERNEL_READ), Ok(expected));
 }

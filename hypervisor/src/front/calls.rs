@@ -27,8 +27,8 @@ use system_image::ExitStatus;
 
 /// Most bytes of one console call: a line of text.
 const MAX_CONSOLE_BYTES: usize = 128;
-/// Most pages of one populate call: a walk and perhaps a table each.
-const MAX_POPULATE_PAGES: u64 = 16;
+/// Most pages of one populate call: at the worst a walk each, and some tables.
+const MAX_POPULATE_PAGES: u64 = 32;
 /// Most calls of a batch that may be long by themselves; behind the last one the batch ends short.
 const MAX_LONG_CALLS: u32 = 4;
 /// It also ends short behind a long call when it has taken so long.

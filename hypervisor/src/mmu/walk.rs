@@ -88,16 +88,18 @@ const fn large_reserved(level: u8) -> u64 {
 ///
 /// # Errors
 /// The error code, as hardware would push it.
-pub fn walk(memory: &impl GuestTables, root: u64, address: u64, access: Access) -> Result<Translation, u64> {
+// Inlined, so that what it passes stays in registers: a fault is mostly this.
+#[inline(always)]
+pub fn walk(memory: &impl GuestTables, root: u64, address: u64, access: Access) -> Result<Path, u64> {
     // An entry may change under the walk; then it starts again, as hardware does. A guest that keeps changing it
     // from another vCPU only delays itself: after a few rounds the fault is simply taken once more.
     for _ in 0..4 {
         let path = look(memory, root, address, access)?;
         if path.mark(memory, access) {
-            return Ok(path.translation);
+            return Ok(path);
         }
     }
-    Ok(Translation::NONE)
+    Ok(Path { translation: Translation::NONE, leaf: NOTHING, upper: [NOTHING; 3] })
 }
 
 impl Translation {
@@ -115,45 +117,61 @@ impl Translation {
 }
 
 /// What a walk passed on its way.
+#[derive(Clone, Copy, Debug)]
 pub struct Path {
     /// What it found.
     pub translation: Translation,
-    /// Places and entries by level, from the leaf's to the root's; those below the leaf say nothing.
-    entries: [Passed; 4],
+    leaf: Passed,
+    /// Those above the leaf, the lowest first; where there is none, nothing that counts.
+    upper: [Passed; 3],
 }
 
 /// An entry, and where it stands.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Passed {
     place: u64,
     entry: u64,
 }
 
-const NOTHING: Passed = Passed { place: 0, entry: u64::MAX };
+/// It is marked and allows everything.
+const NOTHING: Passed = Passed { place: 0, entry: !NO_EXECUTE };
 
 impl Path {
-    /// Sets the accessed bits, and the dirty bit for a write. False: an entry changed meanwhile.
-    #[inline]
-    fn mark(&self, memory: &impl GuestTables, access: Access) -> bool {
-        let all = self.entries.iter().fold(u64::MAX, |all, passed| all & passed.entry);
-        let is_marked = all & ACCESSED != 0 && (self.translation.dirty_in_leaf(self) || !access.write);
-        is_marked || self.mark_each(memory, access)
+    /// The translation of the page that is `pages` further in the same table, for a read by the kernel, and marked so.
+    /// `None`: there is none, or it takes a walk to tell.
+    #[inline(always)]
+    pub fn neighbour(&self, memory: &impl GuestTables, pages: u64) -> Option<Translation> {
+        let place = self.leaf.place + pages * 8;
+        if self.translation.level != 1 || (place ^ self.leaf.place) >> 12 != 0 {
+            return None;
+        }
+        let entry = memory.load(place)?;
+        if entry & PRESENT == 0 {
+            return None;
+        }
+        let host = memory.to_host(entry & FRAME, 4096)?;
+        if entry & ACCESSED == 0 && !memory.set_bits(place, entry, ACCESSED) {
+            return None;
+        }
+        Some(translation(Passed { place, entry }, self.upper, 1, 0, host))
     }
 
-    #[inline(never)]
-    fn mark_each(&self, memory: &impl GuestTables, access: Access) -> bool {
-        let leaf = self.translation.level;
-        (leaf..=4).rev().all(|level| {
-            let Passed { place, entry } = self.entries[usize::from(level) - 1];
-            let wanted = if level == leaf && access.write { ACCESSED | DIRTY } else { ACCESSED };
-            entry & wanted == wanted || memory.set_bits(place, entry, wanted)
-        })
+    /// Sets the accessed bits, and the dirty bit for a write. False: an entry changed meanwhile.
+    #[inline(always)]
+    fn mark(&self, memory: &impl GuestTables, access: Access) -> bool {
+        let of_leaf = if access.write { ACCESSED | DIRTY } else { ACCESSED };
+        let [second, third, fourth] = self.upper;
+        self.leaf.mark(memory, of_leaf)
+            && second.mark(memory, ACCESSED)
+            && third.mark(memory, ACCESSED)
+            && fourth.mark(memory, ACCESSED)
     }
 }
 
-impl Translation {
-    fn dirty_in_leaf(&self, path: &Path) -> bool {
-        path.entries[(usize::from(self.level) - 1) & 3].entry & DIRTY != 0
+impl Passed {
+    #[inline(always)]
+    fn mark(self, memory: &impl GuestTables, wanted: u64) -> bool {
+        self.entry & wanted == wanted || memory.set_bits(self.place, self.entry, wanted)
     }
 }
 
@@ -165,72 +183,69 @@ fn entry_at<const LEVEL: u8>(memory: &impl GuestTables, table: u64, address: u64
     if entry & PRESENT != 0 { Ok(Passed { place, entry }) } else { Err(0) }
 }
 
-/// The entries on the way to the leaf, and the leaf's level; or the cause of the fault.
+/// The leaf, what is above it, and its level; or the cause of the fault.
 #[inline(always)]
-fn descend(memory: &impl GuestTables, root: u64, address: u64) -> Result<([Passed; 4], u8), u64> {
+fn descend(memory: &impl GuestTables, root: u64, address: u64) -> Result<(Passed, [Passed; 3], u8), u64> {
+    const RESERVED: u64 = error::PRESENT | error::RESERVED;
     let fourth = entry_at::<4>(memory, root, address)?;
     if fourth.entry & LARGE != 0 {
-        return Err(error::PRESENT | error::RESERVED);
+        return Err(RESERVED);
     }
     let third = entry_at::<3>(memory, fourth.entry, address)?;
     if third.entry & LARGE != 0 {
-        return large([NOTHING, NOTHING, third, fourth], 3);
+        let is_valid = third.entry & large_reserved(3) == 0;
+        return if is_valid { Ok((third, [fourth, NOTHING, NOTHING], 3)) } else { Err(RESERVED) };
     }
     let second = entry_at::<2>(memory, third.entry, address)?;
     if second.entry & LARGE != 0 {
-        return large([NOTHING, second, third, fourth], 2);
+        let is_valid = second.entry & large_reserved(2) == 0;
+        return if is_valid { Ok((second, [third, fourth, NOTHING], 2)) } else { Err(RESERVED) };
     }
     let first = entry_at::<1>(memory, second.entry, address)?;
-    Ok(([first, second, third, fourth], 1))
+    Ok((first, [second, third, fourth], 1))
 }
 
-#[inline(never)]
-fn large(entries: [Passed; 4], level: u8) -> Result<([Passed; 4], u8), u64> {
-    let is_valid = entries[usize::from(level) - 1].entry & large_reserved(level) == 0;
-    if is_valid { Ok((entries, level)) } else { Err(error::PRESENT | error::RESERVED) }
+#[inline(always)]
+fn translation(leaf: Passed, upper: [Passed; 3], level: u8, page_mask: u64, host: HostPage) -> Translation {
+    let [second, third, fourth] = upper.map(|passed| passed.entry);
+    let rights = leaf.entry & second & third & fourth;
+    let refusals = leaf.entry | second | third | fourth;
+    Translation {
+        page: leaf.entry & FRAME & !page_mask,
+        level,
+        writable: rights & WRITABLE != 0,
+        user: rights & USER != 0,
+        no_execute: refusals & NO_EXECUTE != 0,
+        dirty: leaf.entry & DIRTY != 0,
+        global: leaf.entry & GLOBAL != 0,
+        host,
+    }
 }
 
 /// A walk that leaves no marks, for an access that is not going to be made.
 ///
 /// # Errors
 /// As [`walk`].
+#[inline(always)]
 pub fn look(memory: &impl GuestTables, root: u64, address: u64, access: Access) -> Result<Path, u64> {
     let fault = |cause| access.error_code(cause);
     if !is_guest_address(address) {
         return Err(fault(0));
     }
-    let (entries, level) = descend(memory, root, address).map_err(fault)?;
-    let [first, second, third, fourth] = entries.map(|passed| passed.entry);
-    // What every entry allows, and what one of them refuses; those that say nothing allow everything.
-    let rights = first & second & third & fourth;
-    let refusals = match level {
-        1 => first | second | third | fourth,
-        2 => second | third | fourth,
-        _ => third | fourth,
-    };
-    let (writable, user) = (rights & WRITABLE != 0, rights & USER != 0);
-    let no_execute = refusals & NO_EXECUTE != 0;
-    let leaf = entries[(usize::from(level) - 1) & 3].entry;
-    let offset = address & (span(level) - 1);
-    let page = leaf & FRAME & !(span(level) - 1);
-    let Some(host) = memory.to_host(page + (offset & FRAME), 4096) else {
+    let (leaf, upper, level) = descend(memory, root, address).map_err(fault)?;
+    let page_mask = span(level) - 1;
+    let at = (leaf.entry & FRAME & !page_mask) + (address & page_mask & FRAME);
+    let Some(host) = memory.to_host(at, 4096) else {
         return Err(fault(error::PRESENT | error::RESERVED));
     };
+    let mut translation = translation(leaf, upper, level, page_mask, host);
+    let Translation { writable, user, no_execute, .. } = translation;
     let refused = (access.write && !writable)
         || (access.user && !user)
         || (access.execute && (no_execute || (!access.user && user)));
     if refused {
         return Err(fault(error::PRESENT));
     }
-    let translation = Translation {
-        page,
-        level,
-        writable,
-        user,
-        no_execute,
-        dirty: access.write || leaf & DIRTY != 0,
-        global: leaf & GLOBAL != 0,
-        host,
-    };
-    Ok(Path { translation, entries })
+    translation.dirty |= access.write;
+    Ok(Path { translation, leaf, upper })
 }

@@ -50,6 +50,7 @@ impl Domain {
     /// Guest-physical address behind `address`, if the access is allowed.
     fn access(&self, address: u64, access: Access) -> Option<u64> {
         let found = walk(self, self.start.root, address, access).ok()?;
+        let found = found.translation;
         Some(found.page + (address & (crate::mmu::span(found.level) - 1)))
     }
 

@@ -4,14 +4,48 @@ use super::super::bits::{
     ACCESSED, CACHE_DISABLE, DIRTY, FRAME, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE, WRITE_THROUGH,
 };
 use super::super::memory::{GuestTables, HostPage, PageKind, ShadowTables, Table};
-use super::super::walk::{Access, Translation, error, look, walk};
+use super::super::walk::{Access, Path, Translation, error, look, walk};
 use super::super::{index, span};
 use super::{CachedRoot, Failure, MOST_TABLES_AT_ONCE, OWN, PIECES, Shadow, TABLE_BITS};
+
+/// Where a leaf of 4 KiB went: the table, and whether leaves there are not to be executed.
+#[derive(Clone, Copy)]
+struct Loaded {
+    table: Table,
+    no_execute: bool,
+}
+
+/// The shadow leaf of `level` for a translation.
+#[inline]
+fn leaf_entry(translation: Translation, level: u8, host: HostPage, no_execute: bool) -> u64 {
+    let mut entry = host.address | PRESENT | USER | ACCESSED;
+    if host.kind == PageKind::Registers {
+        entry |= CACHE_DISABLE | WRITE_THROUGH;
+    }
+    if level > 1 {
+        entry |= LARGE;
+    }
+    if translation.writable && translation.dirty {
+        entry |= WRITABLE | DIRTY;
+    }
+    if translation.no_execute || no_execute {
+        entry |= NO_EXECUTE;
+    }
+    entry
+}
 
 /// Where a leaf goes.
 struct Place {
     directory: Table,
     no_execute: bool,
+}
+
+/// A program's access to a common slot: kernel memory by declaration, whatever the entries say; the refused access
+/// leaves no marks.
+#[inline(never)]
+fn refused_in_common(memory: &impl GuestTables, guest_root: u64, address: u64, access: Access) -> Failure {
+    let refused = look(memory, guest_root, address, access).map(|_| access.error_code(error::PRESENT));
+    Failure::Fault(refused.unwrap_or_else(|code| code))
 }
 
 impl<T: ShadowTables> Shadow<T> {
@@ -28,21 +62,15 @@ impl<T: ShadowTables> Shadow<T> {
     ) -> Result<(), Failure> {
         let guest_root = self.roots[number].guest_root;
         if access.user && self.is_common(index(address, 4)) {
-            // Kernel memory by declaration, whatever the entries say; the refused access leaves no marks.
-            let refused =
-                look(memory, guest_root, address, access).map(|_| access.error_code(error::PRESENT));
-            return Err(Failure::Fault(refused.unwrap_or_else(|code| code)));
+            return Err(refused_in_common(memory, guest_root, address, access));
         }
-        let translation = walk(memory, guest_root, address, access).map_err(Failure::Fault)?;
-        if translation.level == 0 {
-            return Ok(());
-        }
-        self.reserve(MOST_TABLES_AT_ONCE)?;
-        self.load(memory, number, address, access.user, translation)
+        let path = walk(memory, guest_root, address, access).map_err(Failure::Fault)?;
+        self.load(memory, number, address, access.user, path.translation).map(|_| ())
     }
 
     /// Loads the translations of up to `pages` pages from `address`, as kernel reads; stops at the first that the
-    /// guest's tables do not allow. Returns how many pages it went over.
+    /// guest's tables do not allow. Returns how many pages it went over. Pages whose entries stand side by side, with
+    /// the same rights of user mode, take one walk together.
     ///
     /// # Errors
     /// [`Failure::PoolExhausted`].
@@ -53,17 +81,50 @@ impl<T: ShadowTables> Shadow<T> {
         address: u64,
         pages: u64,
     ) -> Result<u64, Failure> {
-        for done in 0..pages {
-            let Some(at) = address.checked_add(done * 4096) else { return Ok(done) };
-            match self.fault(memory, number, at, Access::KERNEL_READ) {
-                Ok(()) => {}
-                Err(Failure::Fault(_)) => return Ok(done),
-                Err(failure) => return Err(failure),
+        let guest_root = self.roots[number].guest_root;
+        let mut done = 0;
+        while done < pages {
+            let Some(at) = address.checked_add(done * 4096) else { break };
+            let Ok(path) = walk(memory, guest_root, at, Access::KERNEL_READ) else { break };
+            let loaded = self.load(memory, number, at, false, path.translation)?;
+            done += 1;
+            if let Some(loaded) = loaded {
+                done += self.load_neighbours(memory, &path, loaded, at, pages - done);
             }
         }
-        Ok(pages)
+        Ok(done)
     }
 
+    /// Loads up to `most` pages behind the one at `address`, which was just loaded; how many.
+    fn load_neighbours(
+        &mut self,
+        memory: &impl GuestTables,
+        path: &Path,
+        loaded: Loaded,
+        address: u64,
+        most: u64,
+    ) -> u64 {
+        let first = index(address, 1);
+        for pages in 1..=most {
+            let Some(translation) = path.neighbour(memory, pages) else { return pages - 1 };
+            if translation.user != path.translation.user {
+                return pages - 1;
+            }
+            self.note_global(translation, address);
+            let entry = leaf_entry(translation, 1, translation.host, loaded.no_execute);
+            // The guest's entries are in one table, so these are too.
+            self.tables.write(loaded.table, first + pages as usize, entry);
+        }
+        most
+    }
+
+    fn note_global(&mut self, translation: Translation, address: u64) {
+        if translation.global && !self.is_common(index(address, 4)) {
+            self.global_outside_common = true;
+        }
+    }
+
+    /// `None`: there was nothing to load, or it is a large page.
     fn load(
         &mut self,
         memory: &impl GuestTables,
@@ -71,28 +132,19 @@ impl<T: ShadowTables> Shadow<T> {
         address: u64,
         user_access: bool,
         translation: Translation,
-    ) -> Result<(), Failure> {
-        let offset = address & (span(translation.level) - 1);
+    ) -> Result<Option<Loaded>, Failure> {
         let (level, host) = match translation.level {
+            0 => return Ok(None),
             1 => (1, translation.host),
-            _ => Self::largest(memory, translation, offset),
+            guest_level => Self::largest(memory, translation, address & (span(guest_level) - 1)),
         };
+        self.reserve(MOST_TABLES_AT_ONCE)?;
         let place = self.place(number, index(address, 4), translation.user, user_access)?;
-        let mut entry = host.address | PRESENT | USER | ACCESSED;
-        if host.kind == PageKind::Registers {
-            entry |= CACHE_DISABLE | WRITE_THROUGH;
-        }
-        if level > 1 {
-            entry |= LARGE;
-        }
-        if translation.writable && translation.dirty {
-            entry |= WRITABLE | DIRTY;
-        }
-        if translation.no_execute || place.no_execute {
-            entry |= NO_EXECUTE;
-        }
-        self.global_outside_common |= translation.global && !self.is_common(index(address, 4));
-        self.install(place.directory, address, [translation.level, level], entry)
+        let no_execute = place.no_execute;
+        self.note_global(translation, address);
+        let entry = leaf_entry(translation, level, host, no_execute);
+        let table = self.install(place.directory, address, [translation.level, level], entry)?;
+        Ok((translation.level == 1).then_some(Loaded { table, no_execute }))
     }
 
     /// The largest leaf, at most the guest's, that the host allows around `offset` of the page.
@@ -155,7 +207,7 @@ impl<T: ShadowTables> Shadow<T> {
         address: u64,
         [guest_level, leaf_level]: [u8; 2],
         entry: u64,
-    ) -> Result<(), Failure> {
+    ) -> Result<Table, Failure> {
         let mut table = directory;
         if leaf_level < 3 {
             table = self.below::<3>(table, address, guest_level)?;
@@ -163,7 +215,7 @@ impl<T: ShadowTables> Shadow<T> {
         if leaf_level < 2 {
             table = self.below::<2>(table, address, guest_level)?;
             self.tables.write(table, index(address, 1), entry);
-            return Ok(());
+            return Ok(table);
         }
         let at = index(address, leaf_level);
         let old = self.tables.read(table, at);
@@ -172,7 +224,7 @@ impl<T: ShadowTables> Shadow<T> {
             self.pool.drop_subtree(self.tables.table_at(old & FRAME));
             self.tables.flush_all();
         }
-        Ok(())
+        Ok(table)
     }
 
     /// The table below the entry of `LEVEL` for `address`.

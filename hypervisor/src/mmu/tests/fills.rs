@@ -206,3 +206,41 @@ fn populate_never_touches_addresses_that_no_guest_has() {
         machine.audit();
     }
 }
+
+/// Whatever stands side by side in the guest's table, populate does what a read of each page would have done.
+#[test]
+fn populate_does_what_reads_do() {
+    let mut random = Random(0x706f_7075);
+    for _ in 0..rounds(60) {
+        let (mut populated, mut read) = (Machine::usual(), Machine::usual());
+        let pages = 1 + random.below(40);
+        let first = USER_ADDRESS + random.below(512) * 4096;
+        for page in 0..pages + 2 {
+            let flags = random.next() & (WRITABLE | USER | DIRTY | NO_EXECUTE);
+            let frame = if random.one_in(24) { 6 * GIB } else { GIB + random.below(1000) * 4096 };
+            let is_absent = random.one_in(30);
+            for machine in [&mut populated, &mut read] {
+                let root = machine.guest_root();
+                machine.guest.map(root, first + page * 4096, 1, frame, flags);
+                if is_absent {
+                    machine.guest.change(root, first + page * 4096, 1, |_| 0);
+                }
+            }
+        }
+        let number = populated.root.number;
+        let done = populated.shadow.populate(&populated.guest, number, first, pages).unwrap();
+        let readable =
+            (0..pages).take_while(|page| read.access(first + page * 4096, Access::KERNEL_READ).is_ok());
+        assert_eq!(done, readable.count() as u64);
+        populated.audit();
+        for page in 0..pages + 2 {
+            let address = first + page * 4096;
+            let entry = |machine: &Machine| machine.guest.entry(machine.guest_root(), address, 1);
+            assert_eq!(entry(&populated), entry(&read), "page {page} of {pages}");
+            for access in [Access::KERNEL_READ, Access::KERNEL_WRITE, KERNEL_FETCH] {
+                let cached = [populated.is_cached(address, access), read.is_cached(address, access)];
+                assert_eq!(cached[0], cached[1], "page {page} of {pages}, {access:?}");
+            }
+        }
+    }
+}

@@ -4,12 +4,16 @@ use super::guest::{Guest, TABLE};
 use super::*;
 use crate::mmu::bits::{ACCESSED, DIRTY, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use crate::mmu::memory::GuestTables;
-use crate::mmu::walk::{Translation, walk};
+use crate::mmu::walk::Translation;
 use crate::mmu::{HYPERVISOR_LAST, HYPERVISOR_START, span};
 
 const ALL_ACCESSES: [Access; 6] =
     [Access::KERNEL_READ, Access::KERNEL_WRITE, KERNEL_FETCH, USER_READ, USER_WRITE, USER_FETCH];
 const EVERYTHING: u64 = WRITABLE | USER;
+
+fn walk(guest: &Guest, root: u64, address: u64, access: Access) -> Result<Translation, u64> {
+    crate::mmu::walk::walk(guest, root, address, access).map(|path| path.translation)
+}
 
 fn guest() -> (Guest, u64) {
     let guest = Guest::new(4 * GIB, 8 * GIB);

@@ -8,6 +8,7 @@
 use super::{MAX_VCPUS, NAME_BYTES, console, turn};
 use crate::arch::x86_64::{apic, cpu, machine, time};
 use crate::sched::{MAX_READY, Policy, VcpuId};
+use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use spin::Mutex;
 use system_image::{ExitStatus, limits};
@@ -89,9 +90,10 @@ fn id_of(index: usize) -> VcpuId {
 }
 
 /// The vCPUs placed on this CPU that have not stopped.
-pub fn of_this_cpu() -> impl Iterator<Item = (VcpuId, &'static Entry)> {
-    let members = cpu().members.get().into_iter().map_while(|member| member);
-    members.map(|id| (id, entry(id))).filter(|(_, entry)| !entry.stopped.load(Ordering::Relaxed))
+#[inline]
+pub fn of_this_cpu() -> impl Iterator<Item = &'static Entry> {
+    let members = cpu().members.iter().map_while(Cell::get);
+    members.filter(|entry| !entry.stopped.load(Ordering::Relaxed))
 }
 
 /// Adds a domain with one vCPU. Boot only.
@@ -212,9 +214,9 @@ pub fn kicked() {
 /// Finds those of this CPU who have mail.
 pub fn look_for_mail() {
     cpu().reschedule.set(true);
-    for (id, entry) in of_this_cpu() {
+    for entry in of_this_cpu() {
         if entry.mail.load(Ordering::SeqCst) != 0 {
-            wake(id, entry);
+            wake(entry.id(), entry);
         }
     }
 }
@@ -225,18 +227,23 @@ pub fn begin() {
     let is_here = |entry: &Entry| {
         entry.exists.load(Ordering::Acquire) && entry.cpu.load(Ordering::Relaxed) == this.number.get()
     };
-    let mut members = [None; MAX_READY];
-    let here = ENTRIES.iter().enumerate().filter(|(_, entry)| is_here(entry));
-    for (place, (index, _)) in members.iter_mut().zip(here) {
-        *place = Some(id_of(index));
+    let here = ENTRIES.iter().filter(|entry| is_here(entry));
+    for (place, entry) in this.members.iter().zip(here) {
+        place.set(Some(entry));
     }
-    this.members.set(members);
-    for (id, entry) in of_this_cpu() {
-        wake(id, entry);
+    for entry in of_this_cpu() {
+        wake(entry.id(), entry);
     }
 }
 
 impl Entry {
+    /// Whose it is.
+    #[must_use]
+    pub fn id(&self) -> VcpuId {
+        let index = (core::ptr::from_ref(self) as usize - ENTRIES.as_ptr() as usize) / size_of::<Self>();
+        id_of(index)
+    }
+
     /// Whether it has stopped.
     #[must_use]
     pub fn is_stopped(&self) -> bool {

@@ -113,8 +113,10 @@ fn idle() {
 /// mail that has to wait, and for the console if CPU 0 is to send.
 pub fn arm_timer() {
     let this = cpu();
-    let deadlines = registry::of_this_cpu().map(|(_, entry)| entry.deadline_ns());
-    let mut next = deadlines.min().unwrap_or(registry::NEVER);
+    let mut next = registry::NEVER;
+    for entry in registry::of_this_cpu() {
+        next = next.min(entry.deadline_ns());
+    }
     if this.ready.borrow().has_rivals() {
         next = next.min(this.slice_end_ns.get());
     }
@@ -127,14 +129,15 @@ pub fn arm_timer() {
     apic::arm_timer(next);
 }
 
-/// This CPU's timer fired: deadlines that are reached become mail, an ended slice a change of turn.
+/// This CPU's timer fired: deadlines that are reached become mail, an ended slice a change of turn. The timer is armed
+/// here, or by who looks at whose turn it is.
 pub fn timer_expired() {
     let this = cpu();
     let now = time::now_ns();
-    for (id, entry) in registry::of_this_cpu() {
+    for entry in registry::of_this_cpu() {
         if entry.deadline_ns() <= now {
             entry.set_deadline_ns(registry::NEVER);
-            registry::post(id, MAIL_TIMER);
+            registry::post(entry.id(), MAIL_TIMER);
         }
     }
     if this.number.get() == 0 && console::next_ns() <= now {
@@ -151,7 +154,9 @@ pub fn timer_expired() {
             this.reschedule.set(true);
         }
     }
-    arm_timer();
+    if !this.reschedule.get() {
+        arm_timer();
+    }
 }
 
 /// A vCPU of this CPU has a deadline. One that is later than before leaves the timer where it is: it fires, and is

@@ -3,7 +3,8 @@
 use super::frame::Frame;
 use super::layout::{CPU_PAGES, cpu_pages};
 use super::segments::{GlobalDescriptorTable, TaskState};
-use crate::sched::{FixedPriority, MAX_READY, VcpuId};
+use crate::domain::registry::Entry;
+use crate::sched::{FixedPriority, MAX_READY};
 use core::cell::{Cell, RefCell};
 
 /// [`PerCpu::vcpu`] of a CPU that runs no domain.
@@ -25,7 +26,7 @@ pub struct PerCpu {
     /// The vCPUs that are ready to run on this CPU.
     pub ready: RefCell<FixedPriority>,
     /// The vCPUs placed on this CPU.
-    pub members: Cell<[Option<VcpuId>; MAX_READY]>,
+    pub members: [Cell<Option<&'static Entry>>; MAX_READY],
     /// Who runs must be looked at again before this CPU goes back to a guest.
     pub reschedule: Cell<bool>,
     /// Clock value at which the current vCPU's slice ends.

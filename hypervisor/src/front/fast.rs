@@ -59,14 +59,19 @@ pub fn make(call: Call, first: u64, second: u64, third: u64, fourth: u64) -> Rep
     crate::arch::x86_64::system_call::make(call, [first, second, third, fourth])
 }
 
+/// Who called.
+struct Caller {
+    domain: &'static Domain,
+    vcpu: &'static Vcpu,
+}
+
 /// Defines the functions and puts them into their places.
 macro_rules! calls {
-    (long: $($long:expr),* ; fast: $($id:expr => $name:ident($domain:ident, $vcpu:ident, $first:ident, $second:ident, $third:ident, $fourth:ident) $body:expr;)*) => {
+    (long: $($long:expr),* ; fast: $($id:expr => $name:ident: |$caller:pat_param, $arguments:pat_param| $body:expr;)*) => {
         $(
-            extern "C" fn $name($first: u64, $second: u64, $third: u64, $fourth: u64) -> Reply {
-                let _unused = ($first, $second, $third, $fourth);
-                let ($domain, $vcpu): (&Domain, &Vcpu) = (domain(), current_vcpu());
-                let _unused = ($domain, $vcpu);
+            extern "C" fn $name(first: u64, second: u64, third: u64, fourth: u64) -> Reply {
+                let $caller = Caller { domain: domain(), vcpu: current_vcpu() };
+                let $arguments = [first, second, third, fourth];
                 Reply::from($body)
             }
         )*
@@ -101,29 +106,29 @@ calls! {
     Console::Write.id(), Console::Read.id(),
     Sched::Shutdown.id();
     fast:
-    Base::Version.id() => version(_d, _v, _a, _b, _c, _e) calls::version();
-    Base::Probe.id() => probe(_d, _v, extension, _b, _c, _e) calls::probe(extension);
-    Base::Batch.id() => batch(domain, vcpu, list, count, _c, _e) calls::batch(domain, vcpu, list, count);
-    Event::Send.id() => send(domain, _v, port, _b, _c, _e) calls::send(domain, port);
-    Event::Unmask.id() => unmask(domain, _v, port, _b, _c, _e) calls::unmask(domain, port);
-    Event::Eoi.id() => end_interrupt(domain, _v, port, _b, _c, _e) calls::end_interrupt(domain, port);
+    Base::Version.id() => version: |_, _| calls::version();
+    Base::Probe.id() => probe: |_, [extension, ..]| calls::probe(extension);
+    Base::Batch.id() => batch: |caller, [list, count, ..]| calls::batch(caller.domain, caller.vcpu, list, count);
+    Event::Send.id() => send: |caller, [port, ..]| calls::send(caller.domain, port);
+    Event::Unmask.id() => unmask: |caller, [port, ..]| calls::unmask(caller.domain, port);
+    Event::Eoi.id() => end_interrupt: |caller, [port, ..]| calls::end_interrupt(caller.domain, port);
     // Going back delivers; there is nothing else to do.
-    Event::Deliver.id() => deliver(_d, _v, _a, _b, _c, _e) Ok(0);
-    Mmu::LoadRoot.id() => load_root(domain, vcpu, root, flags, user_root, _e)
-        calls::load_root(domain, vcpu, root, flags, user_root);
-    Mmu::FlushPage.id() => flush_page(domain, vcpu, address, mask, base, _e)
-        calls::flush_page(domain, vcpu, address, [mask, base]);
-    Mmu::FlushRange.id() => flush_range(domain, vcpu, address, bytes, mask, base)
-        calls::flush(domain, vcpu, [address, bytes], [mask, base]);
-    Mmu::FlushAll.id() => flush_all(domain, vcpu, mask, base, flags, _e)
-        calls::flush_all(domain, vcpu, [mask, base], flags);
-    Mmu::Populate.id() => populate(domain, vcpu, address, pages, _c, _e)
-        calls::populate(domain, vcpu, address, pages);
-    Time::Clock.id() => clock(_d, _v, _a, _b, _c, _e) calls::clock();
-    Time::SetDeadline.id() => set_deadline(domain, vcpu, deadline, _b, _c, _e)
-        calls::set_deadline(domain, vcpu, deadline);
-    Sched::Yield.id() => yield_now(_d, _v, _a, _b, _c, _e) calls::yield_now();
-    Sched::Block.id() => block(_d, vcpu, _a, _b, _c, _e) calls::block(vcpu);
+    Event::Deliver.id() => deliver: |_, _| Ok(0);
+    Mmu::LoadRoot.id() => load_root: |caller, [root, flags, user_root, _]|
+        calls::load_root(caller.domain, caller.vcpu, root, flags, user_root);
+    Mmu::FlushPage.id() => flush_page: |caller, [address, mask, base, _]|
+        calls::flush_page(caller.domain, caller.vcpu, address, [mask, base]);
+    Mmu::FlushRange.id() => flush_range: |caller, [address, bytes, mask, base]|
+        calls::flush(caller.domain, caller.vcpu, [address, bytes], [mask, base]);
+    Mmu::FlushAll.id() => flush_all: |caller, [mask, base, flags, _]|
+        calls::flush_all(caller.domain, caller.vcpu, [mask, base], flags);
+    Mmu::Populate.id() => populate: |caller, [address, pages, ..]|
+        calls::populate(caller.domain, caller.vcpu, address, pages);
+    Time::Clock.id() => clock: |_, _| calls::clock();
+    Time::SetDeadline.id() => set_deadline: |caller, [deadline_ns, ..]|
+        calls::set_deadline(caller.domain, caller.vcpu, deadline_ns);
+    Sched::Yield.id() => yield_now: |_, _| calls::yield_now();
+    Sched::Block.id() => block: |caller, _| calls::block(caller.vcpu);
 }
 
 #[cfg(test)]

@@ -181,14 +181,14 @@ impl GuestTables for GuestMemory {
         if bytes == 4096 && address.wrapping_sub(4096) < self.bytes - 4096 {
             return Some(HostPage { address: self.host + address, kind: PageKind::Memory });
         }
-        self.to_unusual(address, bytes)
+        self.unusual_page(address, bytes)
     }
 }
 
 impl GuestMemory {
     /// As [`GuestTables::to_host`], for large pages and registers.
     #[inline(never)]
-    fn to_unusual(&self, address: u64, bytes: u64) -> Option<HostPage> {
+    fn unusual_page(&self, address: u64, bytes: u64) -> Option<HostPage> {
         if bytes > self.largest_page {
             return None;
         }

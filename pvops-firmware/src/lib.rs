@@ -7,6 +7,7 @@
 //! other.
 #![no_std]
 
+pub mod madt_entries;
 pub mod physical_map;
 pub mod redirection;
 pub mod sleep_package;
@@ -16,7 +17,7 @@ use acpi::sdt::SdtHeader;
 use acpi::sdt::fadt::Fadt;
 use acpi::sdt::madt::{Madt, MadtEntry};
 use acpi::sdt::mcfg::Mcfg;
-use acpi::{AcpiTables, HpetInfo};
+use acpi::{AcpiTables, HpetInfo, PhysicalMapping};
 use pvops_abi::addr::{PhysAddr, VirtAddr};
 
 use heapless::Vec;
@@ -113,14 +114,13 @@ impl Firmware {
             century_register: 0,
             power: PowerRegisters::default(),
         };
-        firmware.read_madt(&tables)?;
+        firmware.read_madt(&madt(&tables, PhysicalMap(physical_map))?);
         firmware.read_fadt(&tables);
         firmware.power.soft_off = soft_off(&tables, PhysicalMap(physical_map));
         Ok(firmware)
     }
 
-    fn read_madt(&mut self, tables: &AcpiTables<PhysicalMap>) -> Result<(), &'static str> {
-        let madt = tables.find_table::<Madt>().ok_or("no MADT")?;
+    fn read_madt(&mut self, madt: &PhysicalMapping<PhysicalMap, Madt>) {
         self.local_apic = PhysAddr(madt.get().local_apic_address.into());
         for entry in madt.get().entries() {
             match entry {
@@ -141,7 +141,6 @@ impl Firmware {
             }
         }
         self.cpus = enabled_cpus(madt.get());
-        Ok(())
     }
 
     fn add_io_apic(&mut self, place: IoApicPlace) {
@@ -184,6 +183,19 @@ impl Firmware {
     }
 }
 
+/// The MADT, if its entries can be walked.
+fn madt(
+    tables: &AcpiTables<PhysicalMap>,
+    map: PhysicalMap,
+) -> Result<PhysicalMapping<PhysicalMap, Madt>, &'static str> {
+    let madt = tables.find_table::<Madt>().ok_or("no MADT")?;
+    let bytes = (madt.get().header.length as usize).checked_sub(size_of::<Madt>()).ok_or("MADT damaged")?;
+    let start = map.at(madt.raw().physical_start() + size_of::<Madt>());
+    // SAFETY: the table's header gives its length; firmware's tables do not change while we read.
+    let entries = unsafe { core::slice::from_raw_parts(start, bytes) };
+    if madt_entries::are_whole(entries) { Ok(madt) } else { Err("MADT damaged") }
+}
+
 /// CPUs that the MADT lists as enabled. A CPU may be listed twice, with its xAPIC and its x2APIC number: the
 /// second kind counts only numbers that the first cannot hold (ACPI 6.5, 5.2.12.12).
 fn enabled_cpus(madt: core::pin::Pin<&Madt>) -> Vec<u32, MAX_CPUS> {
@@ -204,7 +216,8 @@ fn enabled_cpus(madt: core::pin::Pin<&Madt>) -> Vec<u32, MAX_CPUS> {
 #[must_use]
 pub fn cpu_count(rsdp: Option<PhysAddr>, physical_map: VirtAddr) -> usize {
     rsdp.and_then(|rsdp| open(rsdp, physical_map).ok())
-        .and_then(|tables| tables.find_table::<Madt>().map(|madt| enabled_cpus(madt.get()).len()))
+        .and_then(|tables| madt(&tables, PhysicalMap(physical_map)).ok())
+        .map(|madt| enabled_cpus(madt.get()).len())
         .unwrap_or(1)
         .max(1)
 }

@@ -2,7 +2,7 @@
 //!
 //! Start reading at [`boot::start`] (how a guest comes to run), then [`front`] (what it sees), [`mmu`] (its
 //! memory), [`domain`], [`sched`], and `arch` for the machine. Everything but `arch` is free of `unsafe`.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "fuzzing")), no_std)]
 #![deny(unsafe_code)]
 
 #[allow(unsafe_code, reason = "the machine is touched here and nowhere else")]

@@ -11,6 +11,8 @@
 //! 4. [`shadow`]: cached roots in two views, fill, flush, reclaim.
 
 pub mod memory;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod miniature;
 pub mod pool;
 pub mod shadow;
 #[cfg(test)]

@@ -100,8 +100,14 @@ impl Pool {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 impl Pool {
+    /// What the pool knows of its pages, for another pool; this one has none left.
+    pub(super) fn take_info(&mut self) -> &'static mut [PageInfo] {
+        (self.free, self.free_count, self.dropped) = (END, 0, END);
+        core::mem::take(&mut self.info)
+    }
+
     /// Tables in the pool.
     pub(super) fn size(&self) -> usize {
         self.info.len()

@@ -13,7 +13,7 @@
 //! In hardware every leaf is a user page, because guest kernels run in ring 3 too; rights come from the leaves,
 //! upper entries allow everything. Leaves never carry G.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 mod audit;
 mod common;
 mod fill;

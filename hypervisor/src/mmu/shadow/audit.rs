@@ -1,9 +1,11 @@
-//! Audit for tests: every table of the pool is in exactly one place, and each place holds only what belongs there.
+//! Audit for tests and fuzzing: every table of the pool is in exactly one place, and each place holds only what belongs
+//! there.
 
 use super::super::bits::{
     CACHE_DISABLE, FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE, WRITE_THROUGH,
 };
 use super::super::memory::{ShadowTables, Table};
+use super::super::pool::PageInfo;
 use super::super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS, index, span};
 use super::{COMMON, CachedRoot, OWN, Shadow};
 use core::ops::Range;
@@ -19,7 +21,7 @@ struct Found<'a> {
 
 impl<T: ShadowTables> Shadow<T> {
     /// Panics when a table is lost, in two places, or holds what it must not.
-    pub(in crate::mmu) fn audit(&self, memory: Range<u64>, registers: &[Range<u64>]) {
+    pub fn audit(&self, memory: Range<u64>, registers: &[Range<u64>]) {
         let mut found = Found { times: vec![0; self.pool.size()], memory, registers };
         for table in self.pool.free_tables() {
             found.times[table.0 as usize] += 1;
@@ -105,18 +107,28 @@ impl<T: ShadowTables> Shadow<T> {
 }
 
 impl<T: ShadowTables> Shadow<T> {
+    /// What the pool knows of its pages; nothing can be done with this value afterwards.
+    pub fn take_page_info(&mut self) -> &'static mut [PageInfo] {
+        self.pool.take_info()
+    }
+
     /// The guest root that is cached as `number`.
-    pub(in crate::mmu) fn guest_root_of(&self, number: usize) -> u64 {
+    pub fn guest_root_of(&self, number: usize) -> u64 {
         self.roots[number].guest_root
     }
 
+    /// Whether `address` lies in a common slot.
+    pub fn is_common_address(&self, address: u64) -> bool {
+        self.is_common(index(address, 4))
+    }
+
     /// Tables that can be taken at once.
-    pub(in crate::mmu) fn free_tables(&self) -> usize {
+    pub fn free_tables(&self) -> usize {
         self.pool.free_count()
     }
 
     /// The leaf that the user view of root `number` has for `address`; 0: none.
-    pub(in crate::mmu) fn leaf_of(&self, number: usize, address: u64) -> u64 {
+    pub fn leaf_of(&self, number: usize, address: u64) -> u64 {
         let mut table = self.roots[number].user;
         for level in (1..=4).rev() {
             let entry = self.tables.read(table, index(address, level));

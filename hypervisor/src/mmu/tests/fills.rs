@@ -1,8 +1,8 @@
 //! Fills: what a fault loads, how much of it, and with which rights.
 
-use super::guest::TABLE;
 use super::*;
 use crate::mmu::bits::{ACCESSED, CACHE_DISABLE, DIRTY, NO_EXECUTE, PRESENT, USER, WRITABLE, WRITE_THROUGH};
+use crate::mmu::miniature::guest::TABLE;
 use crate::mmu::{HYPERVISOR_LAST, HYPERVISOR_START, span};
 
 const HOST: u64 = 8 * GIB;
@@ -10,7 +10,7 @@ const HOST: u64 = 8 * GIB;
 #[test]
 fn one_fault_loads_a_whole_page_of_each_size() {
     for level in 1..=3 {
-        let mut machine = Machine::usual();
+        let mut machine = usual();
         machine.guest.map(machine.guest_root(), USER_ADDRESS, level, GIB, WRITABLE | USER);
         let last = span(level) - 8;
         assert_eq!(machine.access(USER_ADDRESS + last, USER_WRITE), Ok(HOST + GIB + last));
@@ -46,7 +46,7 @@ fn a_large_page_at_the_end_of_memory_is_loaded_as_far_as_memory_goes() {
 
 #[test]
 fn a_clean_page_is_loaded_read_only_and_upgraded_by_the_first_write() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let root = machine.guest_root();
     machine.guest.map(root, USER_ADDRESS, 1, GIB, WRITABLE | USER);
     machine.access(USER_ADDRESS, USER_READ).unwrap();
@@ -59,7 +59,7 @@ fn a_clean_page_is_loaded_read_only_and_upgraded_by_the_first_write() {
 
 #[test]
 fn a_dirty_page_is_writable_at_once() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     machine.guest.map(machine.guest_root(), USER_ADDRESS, 1, GIB, WRITABLE | USER | DIRTY);
     machine.access(USER_ADDRESS, USER_READ).unwrap();
     assert!(machine.is_cached(USER_ADDRESS, USER_WRITE));
@@ -67,7 +67,7 @@ fn a_dirty_page_is_writable_at_once() {
 
 #[test]
 fn a_new_entry_needs_no_flush() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let root = machine.guest_root();
     assert_eq!(machine.access(USER_ADDRESS, USER_READ), Err(error::USER));
     machine.guest.map(root, USER_ADDRESS, 1, GIB, USER);
@@ -78,7 +78,7 @@ fn a_new_entry_needs_no_flush() {
 
 #[test]
 fn write_protection_holds_in_both_modes() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     machine.guest.map(machine.guest_root(), USER_ADDRESS, 1, GIB, USER | DIRTY);
     let code = error::PRESENT | error::WRITE;
     assert_eq!(machine.access(USER_ADDRESS, USER_WRITE), Err(code | error::USER));
@@ -89,7 +89,7 @@ fn write_protection_holds_in_both_modes() {
 
 #[test]
 fn no_execute_pages_cannot_be_executed() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let root = machine.guest_root();
     machine.guest.map(root, USER_ADDRESS, 1, GIB, USER | NO_EXECUTE);
     machine.guest.map(root, KERNEL_ADDRESS, 2, GIB, WRITABLE | NO_EXECUTE);
@@ -102,7 +102,7 @@ fn no_execute_pages_cannot_be_executed() {
 
 #[test]
 fn the_kernel_cannot_execute_user_pages() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let root = machine.guest_root();
     machine.guest.map(root, USER_ADDRESS, 1, GIB, USER);
     // Once borrowed from the user view, once beside kernel pages of the same slot.
@@ -118,7 +118,7 @@ fn the_kernel_cannot_execute_user_pages() {
 
 #[test]
 fn memory_is_write_back_whatever_the_guest_asks_for() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let flags = WRITABLE | USER | CACHE_DISABLE | WRITE_THROUGH;
     machine.guest.map(machine.guest_root(), USER_ADDRESS, 1, GIB, flags);
     machine.access(USER_ADDRESS, USER_WRITE).unwrap();
@@ -130,7 +130,7 @@ fn memory_is_write_back_whatever_the_guest_asks_for() {
 
 #[test]
 fn a_large_page_takes_the_place_of_small_ones_and_back() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let root = machine.guest_root();
     for page in 0..4 {
         machine.guest.map(root, USER_ADDRESS + page * 4096, 1, GIB + page * 8192, WRITABLE | USER);
@@ -149,7 +149,7 @@ fn a_large_page_takes_the_place_of_small_ones_and_back() {
 
 #[test]
 fn replacing_a_large_leaf_by_a_table_leaves_no_translations_of_two_sizes() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let root = machine.guest_root();
     machine.guest.map(root, KERNEL_ADDRESS, 2, GIB, 0);
     machine.access(KERNEL_ADDRESS, KERNEL_FETCH).unwrap();
@@ -163,7 +163,7 @@ fn replacing_a_large_leaf_by_a_table_leaves_no_translations_of_two_sizes() {
 
 #[test]
 fn populate_loads_readable_pages_and_marks_them_accessed_only() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let root = machine.guest_root();
     for page in 0..8 {
         machine.guest.map(root, USER_ADDRESS + page * 4096, 1, GIB + page * 4096, WRITABLE | USER);
@@ -187,7 +187,7 @@ fn populate_loads_readable_pages_and_marks_them_accessed_only() {
 /// A guest may name any address. Its tables say yes to every one; the hypervisor's slots must stay as they are.
 #[test]
 fn populate_never_touches_addresses_that_no_guest_has() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let root = machine.guest_root();
     for rights in [TABLE, PRESENT | WRITABLE] {
         for slot in 0..512 {
@@ -210,13 +210,13 @@ fn populate_never_touches_addresses_that_no_guest_has() {
 /// Whatever stands side by side in the guest's table, populate does what a read of each page would have done.
 #[test]
 fn populate_does_what_reads_do() {
-    let mut random = Random(0x706f_7075);
+    let mut random = Random::new(0x706f_7075);
     for _ in 0..rounds(60) {
-        let (mut populated, mut read) = (Machine::usual(), Machine::usual());
+        let (mut populated, mut read) = (usual(), usual());
         let pages = 1 + random.below(40);
         let first = USER_ADDRESS + random.below(512) * 4096;
         for page in 0..pages + 2 {
-            let flags = random.next() & (WRITABLE | USER | DIRTY | NO_EXECUTE);
+            let flags = random.word() & (WRITABLE | USER | DIRTY | NO_EXECUTE);
             let frame = if random.one_in(24) { 6 * GIB } else { GIB + random.below(1000) * 4096 };
             let is_absent = random.one_in(30);
             for machine in [&mut populated, &mut read] {

@@ -19,7 +19,7 @@ fn touched(machine: &mut Machine, level: u8, pages: u64) {
 #[test]
 fn a_flushed_page_is_looked_up_again_and_its_neighbours_are_not() {
     for level in 1..=3 {
-        let mut machine = Machine::usual();
+        let mut machine = usual();
         touched(&mut machine, level, 2);
         let root = machine.guest_root();
         machine.guest.map(root, USER_ADDRESS, level, 2 * GIB, USER);
@@ -58,7 +58,7 @@ fn a_range_takes_its_pages_with_it_and_no_more() {
     for (first, bytes, gone) in
         [(0, 3 * 4096, 0..3), (4096, 1, 1..2), (4095, 2, 0..2), (8191, 4097, 1..3), (4096, 0, 1..2)]
     {
-        let mut machine = Machine::usual();
+        let mut machine = usual();
         touched(&mut machine, 1, 4);
         machine.shadow.flush_range(machine.root.number, USER_ADDRESS + first, bytes);
         for page in 0..4 {
@@ -70,7 +70,7 @@ fn a_range_takes_its_pages_with_it_and_no_more() {
 
 #[test]
 fn a_long_range_drops_everything_everywhere() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let first = machine.guest_root();
     touched(&mut machine, 1, 4);
     let second = machine.guest.new_table();
@@ -86,7 +86,7 @@ fn a_long_range_drops_everything_everywhere() {
 
 #[test]
 fn odd_addresses_and_lengths_do_no_harm() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     touched(&mut machine, 1, 2);
     let addresses =
         [0, 1, USER_ADDRESS, 1 << 47, 0xffff_8000_0000_0000, 0xffff_87ff_ffff_ffff, 1 << 63, u64::MAX];
@@ -103,7 +103,7 @@ fn odd_addresses_and_lengths_do_no_harm() {
 
 #[test]
 fn loading_without_keep_drops_and_with_keep_does_not() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let root = machine.guest_root();
     touched(&mut machine, 1, 1);
     machine.load_root(root, true).unwrap();
@@ -115,7 +115,7 @@ fn loading_without_keep_drops_and_with_keep_does_not() {
 
 #[test]
 fn flushing_every_root_makes_those_not_loaded_stale() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let first = machine.guest_root();
     touched(&mut machine, 1, 1);
     let second = machine.guest.new_table();
@@ -140,7 +140,7 @@ fn flushing_every_root_makes_those_not_loaded_stale() {
 #[test]
 fn a_page_flush_reaches_other_roots_for_global_pages_only() {
     for (flags, remains) in [(FLAGS, true), (FLAGS | GLOBAL, false)] {
-        let mut machine = Machine::usual();
+        let mut machine = usual();
         let first = machine.guest_root();
         machine.guest.map(first, USER_ADDRESS, 1, GIB, flags);
         machine.access(USER_ADDRESS, USER_READ).unwrap();
@@ -154,7 +154,7 @@ fn a_page_flush_reaches_other_roots_for_global_pages_only() {
 
 #[test]
 fn a_root_released_and_built_anew_starts_empty() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let first = machine.guest_root();
     touched(&mut machine, 1, 1);
     let second = machine.guest.new_table();

@@ -3,7 +3,9 @@
 
 use super::*;
 use crate::mmu::bits::{DIRTY, GLOBAL, USER, WRITABLE};
-use crate::mmu::shadow::MAX_ROOTS;
+use crate::mmu::miniature::hardware::Pages;
+use crate::mmu::pool::{PageInfo, Pool};
+use crate::mmu::shadow::{MAX_ROOTS, Shadow};
 use crate::mmu::span;
 
 const FLAGS: u64 = WRITABLE | USER | DIRTY;
@@ -43,7 +45,7 @@ fn the_smallest_pool_serves_any_number_of_pages_one_by_one() {
 
 #[test]
 fn a_domain_that_begins_anew_gets_every_table_back() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     // All but the two of the first root.
     let before = machine.shadow.free_tables() + 2;
     let mut slots = [0; 8];
@@ -210,7 +212,7 @@ fn no_request_is_longer_because_much_is_cached() {
 
 #[test]
 fn dropped_subtrees_are_reclaimed_one_table_at_a_time() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let all = machine.shadow.free_tables();
     machine.guest.map(machine.guest_root(), USER_ADDRESS, 1, GIB, FLAGS);
     machine.access(USER_ADDRESS, USER_WRITE).unwrap();

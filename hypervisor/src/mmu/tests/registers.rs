@@ -1,8 +1,8 @@
 //! Registers of devices: at their own addresses, uncached whatever the guest says, and never a table.
 
-use super::guest::TABLE;
 use super::*;
 use crate::mmu::bits::{ACCESSED, CACHE_DISABLE, DIRTY, LARGE, PRESENT, USER, WRITABLE, WRITE_THROUGH};
+use crate::mmu::miniature::guest::TABLE;
 use crate::mmu::span;
 
 const HOST: u64 = 16 * GIB;

@@ -1,8 +1,8 @@
 //! The two views of a root, and the slots that all roots share.
 
-use super::guest::TABLE;
 use super::*;
 use crate::mmu::bits::{ACCESSED, NO_EXECUTE, PRESENT, USER, WRITABLE};
+use crate::mmu::miniature::guest::TABLE;
 use crate::mmu::{HYPERVISOR_LAST, index};
 
 /// A bitmap of PML4 slots, as MMU.set_common_slots takes it.
@@ -20,7 +20,7 @@ fn slots(addresses: &[u64]) -> [u64; 8] {
 fn the_user_view_maps_only_pages_that_are_user_pages_at_every_level() {
     for leaf in 1..=3 {
         for level in leaf..=4 {
-            let mut machine = Machine::usual();
+            let mut machine = usual();
             let root = machine.guest_root();
             machine.guest.map(root, USER_ADDRESS, leaf, GIB, WRITABLE | USER);
             machine.guest.change(root, USER_ADDRESS, level, |entry| entry & !USER);
@@ -35,7 +35,7 @@ fn the_user_view_maps_only_pages_that_are_user_pages_at_every_level() {
 
 #[test]
 fn both_views_share_the_leaves_of_a_user_slot() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     machine.guest.map(machine.guest_root(), USER_ADDRESS, 1, GIB, WRITABLE | USER);
     machine.access(USER_ADDRESS, USER_WRITE).unwrap();
     assert!(machine.is_cached(USER_ADDRESS, Access::KERNEL_WRITE));
@@ -48,7 +48,7 @@ fn both_views_share_the_leaves_of_a_user_slot() {
 
 #[test]
 fn a_slot_with_kernel_pages_gets_a_subtree_of_its_own_in_the_kernel_view() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let root = machine.guest_root();
     machine.guest.map(root, USER_ADDRESS, 1, GIB, WRITABLE | USER);
     machine.guest.map(root, USER_ADDRESS + 4096, 1, 2 * GIB, WRITABLE);
@@ -71,7 +71,7 @@ fn a_slot_with_kernel_pages_gets_a_subtree_of_its_own_in_the_kernel_view() {
 
 #[test]
 fn kernel_pages_alone_make_no_user_subtree() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let before = machine.shadow.free_tables();
     machine.guest.map(machine.guest_root(), KERNEL_ADDRESS, 1, GIB, WRITABLE);
     machine.access(KERNEL_ADDRESS, KERNEL_FETCH).unwrap();
@@ -81,7 +81,7 @@ fn kernel_pages_alone_make_no_user_subtree() {
 
 /// Two roots with the same kernel slot, which is declared common.
 fn with_common_slot() -> (Machine, u64, u64) {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let first = machine.guest_root();
     machine.guest.map(first, KERNEL_ADDRESS, 2, GIB, WRITABLE);
     machine.guest.map(first, KERNEL_ADDRESS + 2 * MIB, 1, 2 * GIB, NO_EXECUTE);
@@ -113,7 +113,7 @@ fn a_new_root_finds_the_common_slots_filled() {
 
 #[test]
 fn a_root_seen_before_takes_no_hidden_fault() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     let first = machine.guest_root();
     let second = machine.guest.new_table();
     for root in [first, second] {
@@ -180,7 +180,7 @@ fn common_slots_can_be_declared_again_and_taken_back() {
 
 #[test]
 fn too_many_common_slots_are_refused_and_the_hypervisors_are_left_out() {
-    let mut machine = Machine::usual();
+    let mut machine = usual();
     assert_eq!(machine.shadow.set_common_slots([0, 0, 0, 0, 0, 0, 1, u64::MAX]), Err(Failure::PoolExhausted));
     machine.audit();
     machine.shadow.set_common_slots([0, 0, 0, 0, 0x1_ffff, 0, 0, 0]).unwrap();

@@ -1,9 +1,9 @@
 //! Walks: rights, error codes, marks, and tables made to mislead.
 
-use super::guest::{Guest, TABLE};
 use super::*;
 use crate::mmu::bits::{ACCESSED, DIRTY, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use crate::mmu::memory::GuestTables;
+use crate::mmu::miniature::guest::{Guest, TABLE};
 use crate::mmu::walk::Translation;
 use crate::mmu::{HYPERVISOR_LAST, HYPERVISOR_START, span};
 
@@ -215,12 +215,12 @@ fn a_guest_that_never_stops_changing_an_entry_gets_nothing() {
 /// Tables of garbage that often lead to one another: no panic, and the result is the reference's.
 #[test]
 fn garbage_gives_what_the_reference_says() {
-    let mut random = Random(0x5eed);
+    let mut random = Random::new(0x5eed);
     for _ in 0..rounds(300) {
         let (guest, root) = guest();
         for table in 1..8 {
             for index in 0..512 {
-                let mut entry = random.next();
+                let mut entry = random.word();
                 if !random.one_in(4) {
                     entry = entry & !0x000f_ffff_ffff_f000 | random.below(10) << 12;
                 }
@@ -228,7 +228,7 @@ fn garbage_gives_what_the_reference_says() {
             }
         }
         for _ in 0..200 {
-            let address = ((random.next() << 16) as i64 >> 16) as u64;
+            let address = ((random.word() << 16) as i64 >> 16) as u64;
             if crate::mmu::is_reserved(address) {
                 continue;
             }

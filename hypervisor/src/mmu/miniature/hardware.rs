@@ -12,7 +12,7 @@ const POOL: u64 = 0x7_0000_0000;
 
 /// The pool, and the CPU.
 #[derive(Debug)]
-pub(super) struct Pages {
+pub struct Pages {
     tables: Vec<[u64; 512]>,
     root: Cell<u64>,
     /// Cached translations: first address, bytes, entry.
@@ -24,7 +24,9 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    pub(super) fn new(count: u32) -> Self {
+    /// A pool of `count` tables, all zero.
+    #[must_use]
+    pub fn new(count: u32) -> Self {
         Self {
             tables: vec![[0; 512]; count as usize],
             root: Cell::new(0),
@@ -35,7 +37,7 @@ impl Pages {
     }
 
     /// The work done since the last call.
-    pub(super) fn take_work(&self) -> u64 {
+    pub fn take_work(&self) -> u64 {
         self.work.take()
     }
 
@@ -44,7 +46,7 @@ impl Pages {
     }
 
     /// Loads CR3, as a view is loaded: not if it is loaded already.
-    pub(super) fn load_root(&self, root: u64) {
+    pub fn load_root(&self, root: u64) {
         if self.root.replace(root) != root {
             self.forget_all();
         }
@@ -56,7 +58,7 @@ impl Pages {
     }
 
     /// Sizes of the pages under which `address` is cached.
-    pub(super) fn cached_sizes(&self, address: u64) -> Vec<u64> {
+    pub fn cached_sizes(&self, address: u64) -> Vec<u64> {
         let cached = self.cached.borrow();
         cached
             .iter()
@@ -66,7 +68,7 @@ impl Pages {
     }
 
     /// An access from ring 3: host address, or error code.
-    pub(super) fn access(&self, address: u64, access: Access) -> Result<u64, u64> {
+    pub fn access(&self, address: u64, access: Access) -> Result<u64, u64> {
         // A cached translation that refuses is dropped by the fault, so the walk below decides.
         let allowed = |entry: u64| {
             entry & USER != 0

@@ -9,46 +9,55 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 /// Rights of tables that allow everything.
-pub(super) const TABLE: u64 = PRESENT | WRITABLE | USER;
+pub const TABLE: u64 = PRESENT | WRITABLE | USER;
 
 /// Guest-physical memory of `bytes`, contiguous in the host from `host`. Words never written are zero.
-pub(super) struct Guest {
-    pub(super) bytes: u64,
-    pub(super) host: u64,
+pub struct Guest {
+    /// Size.
+    pub bytes: u64,
+    /// Host-physical address of its first byte.
+    pub host: u64,
     /// Registers of devices, at the same addresses in the host.
-    pub(super) registers: Vec<Range<u64>>,
+    pub registers: Vec<Range<u64>>,
     words: RefCell<HashMap<u64, u64>>,
     next_table: Cell<u64>,
     /// Entry to change under the next walk, as another vCPU would: place, new value, times left.
-    pub(super) meddler: Cell<Option<(u64, u64, u32)>>,
+    pub meddler: Cell<Option<(u64, u64, u32)>>,
 }
 
 /// What the tables say about an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Found {
+pub struct Found {
     /// Guest-physical address.
-    pub(super) phys: u64,
+    pub phys: u64,
     /// Level of the leaf.
-    pub(super) level: u8,
-    pub(super) writable: bool,
-    pub(super) user: bool,
-    pub(super) no_execute: bool,
-    pub(super) global: bool,
+    pub level: u8,
+    /// Writable by every entry of the path.
+    pub writable: bool,
+    /// Open to user mode by every entry of the path.
+    pub user: bool,
+    /// Refused to fetches by some entry of the path.
+    pub no_execute: bool,
+    /// The leaf is global.
+    pub global: bool,
     /// Accessed in every entry of the path.
-    pub(super) accessed: bool,
-    pub(super) dirty: bool,
+    pub accessed: bool,
+    /// The leaf is dirty.
+    pub dirty: bool,
 }
 
 impl Found {
     /// Whether the rights allow the access (Intel SDM volume 3, 4.6, with CR0.WP, SMEP and NXE set).
-    pub(super) fn allows(&self, access: Access) -> bool {
+    pub fn allows(&self, access: Access) -> bool {
         let executable = !self.no_execute && (access.user || !self.user);
         (access.user <= self.user) && (access.write <= self.writable) && (access.execute <= executable)
     }
 }
 
 impl Guest {
-    pub(super) fn new(bytes: u64, host: u64) -> Self {
+    /// Memory that is zero, and no devices.
+    #[must_use]
+    pub fn new(bytes: u64, host: u64) -> Self {
         Self {
             bytes,
             host,
@@ -59,23 +68,26 @@ impl Guest {
         }
     }
 
-    pub(super) fn read(&self, address: u64) -> u64 {
+    /// The word at `address`.
+    #[must_use]
+    pub fn read(&self, address: u64) -> u64 {
         self.words.borrow().get(&address).copied().unwrap_or(0)
     }
 
-    pub(super) fn write(&self, address: u64, value: u64) {
+    /// Stores a word.
+    pub fn write(&self, address: u64, value: u64) {
         self.words.borrow_mut().insert(address, value);
     }
 
     /// An empty table.
-    pub(super) fn new_table(&self) -> u64 {
+    pub fn new_table(&self) -> u64 {
         let table = self.next_table.get();
         self.next_table.set(table + 4096);
         table
     }
 
     /// Where the entry of `level` for `address` lies, if the tables above it are there.
-    pub(super) fn place(&self, root: u64, address: u64, level: u8) -> Option<u64> {
+    pub fn place(&self, root: u64, address: u64, level: u8) -> Option<u64> {
         let mut table = root;
         for upper in (level + 1..=4).rev() {
             let entry = self.read(table + index(address, upper) as u64 * 8);
@@ -88,7 +100,7 @@ impl Guest {
     }
 
     /// Sets the entry of `level` for `address`, making tables of the rights `upper` on the way.
-    pub(super) fn set(&self, root: u64, address: u64, level: u8, entry: u64, upper: u64) {
+    pub fn set(&self, root: u64, address: u64, level: u8, entry: u64, upper: u64) {
         let mut table = root;
         for at in (level + 1..=4).rev() {
             let place = table + index(address, at) as u64 * 8;
@@ -102,24 +114,24 @@ impl Guest {
     }
 
     /// Maps the page of `level` at `phys`, under tables that allow everything.
-    pub(super) fn map(&self, root: u64, address: u64, level: u8, phys: u64, flags: u64) {
+    pub fn map(&self, root: u64, address: u64, level: u8, phys: u64, flags: u64) {
         let large = if level > 1 { LARGE } else { 0 };
         self.set(root, address, level, phys | PRESENT | large | flags, TABLE);
     }
 
     /// Changes the entry of `level` for `address`.
-    pub(super) fn change(&self, root: u64, address: u64, level: u8, change: impl Fn(u64) -> u64) {
+    pub fn change(&self, root: u64, address: u64, level: u8, change: impl Fn(u64) -> u64) {
         let place = self.place(root, address, level).expect("an entry to change");
         self.write(place, change(self.read(place)));
     }
 
     /// The entry of `level` for `address`.
-    pub(super) fn entry(&self, root: u64, address: u64, level: u8) -> u64 {
+    pub fn entry(&self, root: u64, address: u64, level: u8) -> u64 {
         self.read(self.place(root, address, level).expect("an entry to read"))
     }
 
     /// What the tables say now: the page, or the cause bits of the page fault (present, reserved).
-    pub(super) fn look(&self, root: u64, address: u64) -> Result<Found, u64> {
+    pub fn look(&self, root: u64, address: u64) -> Result<Found, u64> {
         let everything = Found {
             phys: 0,
             level: 4,
@@ -167,7 +179,7 @@ impl Guest {
     }
 
     /// What an access by these tables gives: guest-physical address, or error code.
-    pub(super) fn expect(&self, root: u64, address: u64, access: Access) -> Result<u64, u64> {
+    pub fn expect(&self, root: u64, address: u64, access: Access) -> Result<u64, u64> {
         let kind =
             u64::from(access.write) << 1 | u64::from(access.user) << 2 | u64::from(access.execute) << 4;
         match self.look(root, address) {

@@ -13,6 +13,8 @@
 
 mod checksum;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod judge;
 pub mod layout;
 pub mod limits;
 mod parse;

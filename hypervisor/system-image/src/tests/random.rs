@@ -2,6 +2,7 @@
 //! judged by other code than the reader's.
 
 use super::*;
+use crate::judge::judge;
 
 /// George Marsaglia's xorshift64: the same images in every run.
 struct Random(u64);
@@ -80,55 +81,6 @@ fn noise() {
 fn is_accepted(bytes: &mut [u8]) -> bool {
     update_checksum(bytes);
     let Ok(image) = SystemImage::parse(bytes) else { return false };
-    let domains: Vec<_> = image.domains().collect();
-    assert!(!domains.is_empty());
-    for domain in &domains {
-        assert!((1..=layout::MAX_VCPUS).contains(&domain.vcpus().len()));
-        assert!(domain.devices().len() <= layout::MAX_DEVICES);
-        assert!(domain.channels().len() <= layout::MAX_CHANNELS);
-    }
-    judge_devices(&domains);
-    judge_channels(&domains);
+    judge(&image, bytes);
     true
-}
-
-/// Every port, page and interrupt is claimed once, and no reserved one is.
-fn judge_devices(domains: &[Domain<'_>]) {
-    let mut ports = std::collections::HashSet::new();
-    let mut interrupts = std::collections::HashSet::new();
-    let mut mmio: Vec<(u64, u64)> = Vec::new();
-    for domain in domains {
-        for device in domain.devices() {
-            assert_ne!(*device, Device::default());
-            for port in device.ports.iter().flat_map(|range| range.first..=range.first + (range.count - 1)) {
-                assert!(ports.insert(port), "port {port:#x} twice");
-                let is_reserved =
-                    |row: &Reserved| row.first <= u32::from(port) && u32::from(port) <= row.last;
-                assert!(!RESERVED_PORTS.iter().any(is_reserved), "port {port:#x}");
-            }
-            if let Some(interrupt) = device.interrupt {
-                assert!(interrupts.insert(interrupt) && interrupt < layout::MAX_INTERRUPTS);
-            }
-            if let Some(range) = device.mmio {
-                assert!(range.base >= domain.memory_bytes && range.bytes > 0);
-                assert!(range.base % 4096 == 0 && range.bytes % 4096 == 0);
-                mmio.push((range.base, range.base + range.bytes));
-            }
-        }
-    }
-    mmio.extend(RESERVED_MMIO.iter().map(|row| (u64::from(row.first), u64::from(row.last) + 1)));
-    mmio.sort_unstable();
-    for pair in mmio.windows(2) {
-        assert!(pair[0].1 <= pair[1].0, "{pair:x?}");
-    }
-}
-
-fn judge_channels(domains: &[Domain<'_>]) {
-    for (index, domain) in domains.iter().enumerate() {
-        for (number, end) in domain.channels().iter().enumerate() {
-            assert_ne!(usize::from(end.peer), index);
-            let back = domains[usize::from(end.peer)].channels()[usize::from(end.peer_channel)];
-            assert_eq!((usize::from(back.peer), usize::from(back.peer_channel)), (index, number));
-        }
-    }
 }

@@ -7,6 +7,9 @@ mod random;
 use crate::layout::{self, entry, header};
 use crate::*;
 
+/// Of all places in a file: each, or few under Miri, for which checksums take long.
+const STEP: usize = if cfg!(miri) { 1009 } else { 1 };
+
 fn domain(name: &str) -> DomainDescription {
     DomainDescription {
         name: name.into(),
@@ -112,7 +115,7 @@ fn accepts_a_shared_guest_image() {
 #[test]
 fn every_truncation_is_refused() {
     let bytes = write(&system()).unwrap();
-    for size in 0..bytes.len() {
+    for size in (0..bytes.len()).step_by(STEP) {
         assert!(SystemImage::parse(&bytes[..size]).is_err(), "{size} bytes");
     }
 }
@@ -120,7 +123,7 @@ fn every_truncation_is_refused() {
 #[test]
 fn every_altered_bit_of_the_structures_and_a_bit_of_every_other_byte_is_refused() {
     let bytes = write(&system()).unwrap();
-    for index in 0..bytes.len() {
+    for index in (0..bytes.len()).step_by(STEP) {
         let bits = if index < header::SIZE + 2 * entry::SIZE { 8 } else { 1 };
         for bit in 0..bits {
             let mut altered = bytes.clone();
@@ -135,7 +138,7 @@ fn every_altered_bit_of_the_structures_and_a_bit_of_every_other_byte_is_refused(
 fn no_altered_byte_panics_behind_a_good_checksum() {
     let bytes = write(&system()).unwrap();
     let interesting = [0x00, 0x01, 0x7f, 0x80, 0xff];
-    for index in 0..header::SIZE + 2 * entry::SIZE {
+    for index in (0..header::SIZE + 2 * entry::SIZE).step_by(STEP) {
         for value in interesting {
             let mut altered = bytes.clone();
             altered[index] = value;

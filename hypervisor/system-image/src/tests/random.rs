@@ -27,7 +27,7 @@ impl Random {
 }
 
 /// More than this takes seconds without optimization, most of them for the checksum.
-const ROUNDS: usize = 5000;
+const ROUNDS: usize = if cfg!(miri) { 10 } else { 5000 };
 
 #[test]
 fn random_damage() {
@@ -43,7 +43,7 @@ fn random_damage() {
         accepted += usize::from(is_accepted(&mut bytes));
     }
     // Neither all nor none: the test tests both ways of the reader.
-    assert!((ROUNDS / 50..ROUNDS / 2).contains(&accepted), "{accepted}");
+    assert!(cfg!(miri) || (ROUNDS / 50..ROUNDS / 2).contains(&accepted), "{accepted}");
 }
 
 #[test]
@@ -60,13 +60,13 @@ fn random_devices_and_channels() {
         }
         accepted += usize::from(is_accepted(&mut bytes));
     }
-    assert!((ROUNDS / 50..ROUNDS / 2).contains(&accepted), "{accepted}");
+    assert!(cfg!(miri) || (ROUNDS / 50..ROUNDS / 2).contains(&accepted), "{accepted}");
 }
 
 #[test]
 fn noise() {
     let mut random = Random(1);
-    for size in 0..2000 {
+    for size in (0..2000).step_by(STEP) {
         let mut bytes: Vec<u8> = (0..size).map(|_| random.next() as u8).collect();
         assert!(SystemImage::parse(&bytes).is_err());
         // The same behind a header that is good as far as it can be.

@@ -35,7 +35,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, book, build, conform, coverage, demo, describe, header, image, run, setup, size, soak, test,
+    bench, book, build, conform, coverage, demo, describe, fuzz, header, image, miri, run, setup, size, soak,
+    test,
 };
 use failure::Failure;
 use workspace::Workspace;
@@ -72,6 +73,10 @@ enum Command {
     Soak(soak::Arguments),
     /// Measures operations and workloads, natively and as a guest
     Bench(bench::Arguments),
+    /// Feeds hostile input to everything that reads untrusted bytes
+    Fuzz(fuzz::Arguments),
+    /// Runs the tests of the logic under Miri
+    Miri(miri::Arguments),
     /// Reports the hypervisor's memory footprint
     Size(size::Arguments),
     /// Writes the ABI's C header, spec/pvops.h, from the crate pvops-abi
@@ -105,6 +110,8 @@ fn execute(command: &Command, workspace: &Workspace) -> Result<ExitCode, Failure
         Command::Test(arguments) => test::execute(workspace, arguments),
         Command::Soak(arguments) => soak::execute(workspace, arguments),
         Command::Bench(arguments) => bench::execute(workspace, arguments),
+        Command::Fuzz(arguments) => fuzz::execute(workspace, arguments),
+        Command::Miri(arguments) => miri::execute(workspace, arguments),
         Command::Size(arguments) => size::execute(workspace, arguments),
         Command::Book => book::execute(workspace),
         Command::Header(arguments) => header::execute(workspace, arguments),

@@ -46,6 +46,20 @@ pub fn run(
     })
 }
 
+/// Runs `command` to its end, however long that takes, with empty input and our own output.
+pub fn run_visibly(command: &mut Command) -> Result<ExitStatus, Failure> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::null());
+    let mut child = Child::spawn(command).map_err(|error| cannot_start(&name, &error))?;
+    loop {
+        if let Some(status) = child.try_wait().map_err(|error| cannot_start(&name, &error))? {
+            return Ok(status);
+        }
+        interrupt::check()?;
+        thread::sleep(interrupt::POLL_INTERVAL);
+    }
+}
+
 /// The failure for a program that could not be started.
 pub fn cannot_start(program: &str, error: &io::Error) -> Failure {
     match error.kind() {

@@ -17,7 +17,7 @@ pub const QEMU_VARIABLE: &str = "PV_QEMU";
 pub const OVMF_VARIABLE: &str = "PV_OVMF";
 
 /// The image builder's toolchain; the same words as in its `rust-toolchain.toml`, checked by a test.
-const NIGHTLY: &str = "nightly-2026-07-20";
+pub const NIGHTLY: &str = "nightly-2026-07-20";
 const NIGHTLY_COMPONENTS: [&str; 2] = ["rust-src", "llvm-tools"];
 
 const INSTALL_LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -137,6 +137,19 @@ pub fn image_builder_toolchain(workspace: &Workspace) -> Result<(), Failure> {
     }
     let label = format!("installing Rust {NIGHTLY} for the image builder");
     install(&mut command, &label, &format!("rustup toolchain install {NIGHTLY} -c rust-src -c llvm-tools"))
+}
+
+/// Miri, with the sources of the standard library, for the nightly of the image builder.
+pub fn miri(workspace: &Workspace) -> Result<(), Failure> {
+    image_builder_toolchain(workspace)?;
+    let mut installed = rustup(workspace);
+    installed.args(["component", "list", "--installed", "--toolchain", NIGHTLY]);
+    if query(&mut installed).is_some_and(|installed| installed.lines().any(|line| line.starts_with("miri"))) {
+        return Ok(());
+    }
+    let mut command = rustup(workspace);
+    command.args(["component", "add", "miri", "--toolchain", NIGHTLY]);
+    install(&mut command, "installing Miri", &format!("rustup component add miri --toolchain {NIGHTLY}"))
 }
 
 /// The version line of a program, for `setup` to show.

@@ -18,6 +18,7 @@ mod devices;
 mod domains;
 mod doorbells;
 mod elf_edit;
+mod fuzz;
 mod host;
 pub mod hostile;
 mod lifecycle;
@@ -83,6 +84,7 @@ pub fn execute(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode,
 
 fn all_cases() -> Vec<Case> {
     let mut cases = cargo_checks::cases();
+    cases.extend(fuzz::cases());
     cases.extend(readme::cases());
     cases.extend(specification::cases());
     cases.extend(boots::cases());

@@ -17,6 +17,8 @@ const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
 /// Frames that the guest writes to, from its second page on; the first is its first root.
 const FRAMES: u64 = 6;
+/// The frames that are tables when the guest maps as guests do: a directory of directories, a directory, a table.
+const TABLES: [Frame; 3] = [Frame(1), Frame(2), Frame(3)];
 /// Most operations of one guest.
 const MOST_OPERATIONS: usize = 64;
 /// Most work of one operation, as [`Pages`](hypervisor::mmu::miniature::hardware::Pages) counts it.
@@ -44,14 +46,32 @@ impl Slot {
     }
 }
 
-/// A virtual address, by its index at each level.
+/// A virtual address: mostly one of few, so that what is mapped is met again, else by its index at each level.
 #[derive(Clone, Copy, Debug, Arbitrary)]
-struct Address([Slot; 4], u16);
+enum Address {
+    Known(Known),
+    KnownToo(Known),
+    Any([Slot; 4], u16),
+}
+
+/// One of the addresses that the guest maps when it maps as guests do.
+#[derive(Clone, Copy, Debug, Arbitrary)]
+struct Known(u8);
+
+impl Known {
+    fn slots(self) -> [Slot; 4] {
+        [[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0], [7, 7, 0, 1]][self.0 as usize % 4].map(Slot)
+    }
+}
 
 impl Address {
     fn value(self) -> u64 {
-        let raw = self.0.iter().fold(0, |address, slot| address << 9 | slot.index());
-        let low = raw << 12 | u64::from(self.1) & 0xff8;
+        let (slots, offset) = match self {
+            Self::Known(known) | Self::KnownToo(known) => (known.slots(), 0),
+            Self::Any(slots, offset) => (slots, offset),
+        };
+        let raw = slots.iter().fold(0, |address, slot| address << 9 | slot.index());
+        let low = raw << 12 | u64::from(offset) & 0xff8;
         ((low << 16) as i64 >> 16) as u64
     }
 }
@@ -59,6 +79,17 @@ impl Address {
 /// What a guest does.
 #[derive(Clone, Copy, Debug, Arbitrary)]
 enum Operation {
+    /// Links the frames to a path of tables for an address, below the root that is loaded.
+    Path {
+        at: Known,
+    },
+    /// Maps something at the end of that path, as a page of the level.
+    Leaf {
+        at: Known,
+        to: Frame,
+        rights: u8,
+        level: u8,
+    },
     /// Links a frame, or any other page, into a table.
     Link {
         table: Frame,
@@ -168,6 +199,19 @@ impl Hostile {
         let guest = &self.machine.guest;
         let shadow = &mut self.machine.shadow;
         match operation {
+            Operation::Path { at } => {
+                let mut table = shadow.guest_root_of(number);
+                for (slot, next) in at.slots().into_iter().zip(TABLES) {
+                    guest.write(table + slot.index() * 8, next.address() | PRESENT | WRITABLE | USER);
+                    table = next.address();
+                }
+            }
+            Operation::Leaf { at, to, rights, level } => {
+                let level = usize::from(level % 4).min(2);
+                let large = if level > 0 { 8 * level as u8 } else { 0x20 };
+                let table = TABLES[2 - level];
+                guest.write(place(table, at.slots()[3 - level]), link(to, rights, large));
+            }
             Operation::Link { table, slot, to, rights, level_bits } => {
                 guest.write(place(table, slot), link(to, rights, level_bits));
             }
@@ -282,7 +326,7 @@ impl Hostile {
     /// After a flush of everything, or of everything but the common slots.
     fn expect_all_fresh(&mut self, common_too: bool) {
         for slots in [[0; 4], [7; 4], [7, 7, 0, 0], [1, 0, 7, 0], [0, 1, 1, 1], [6, 6, 6, 6], [3, 0, 0, 7]] {
-            let address = Address(slots.map(Slot), 0).value();
+            let address = Address::Any(slots.map(Slot), 0).value();
             if common_too || !self.machine.shadow.is_common_address(address) {
                 self.expect_fresh(address);
             }

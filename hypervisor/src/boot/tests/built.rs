@@ -147,6 +147,25 @@ fn a_fixed_kernel_stays_where_it_is_linked() {
     }
 }
 
+// covers: NOTE-009
+#[test]
+fn a_fixed_kernel_is_loaded_where_its_note_says_or_refused() {
+    let load_at = |address: u64| {
+        let mut recipe = Recipe::fixed(0x20_0000);
+        recipe.notes.push((NoteType::LoadAddress as u32, vec![address]));
+        let file = recipe.bytes();
+        Domain::build(&Kernel::parse(&file).unwrap(), 8 << 20, "")
+    };
+    for address in [0x2000, 0x20_1000, 0x40_0000] {
+        let domain = load_at(address).unwrap();
+        assert_eq!(field!(domain, word, kernel_phys), address);
+        assert_eq!(domain.bytes(address + DATA - TEXT + 0x400, 4), b"data");
+    }
+    for address in [0, 0x1000, 0x20_0800, 8 << 20, u64::MAX] {
+        assert!(load_at(address).is_err(), "{address:#x}");
+    }
+}
+
 #[test]
 fn the_stack_has_unmapped_pages_around_it() {
     let domain = good("");

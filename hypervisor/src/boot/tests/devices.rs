@@ -39,6 +39,7 @@ fn with_registers(base: u64, bytes: u64) -> Option<Refusal> {
     refusal(Device { mmio: Some(MmioRange { base, bytes }), ..Device::default() })
 }
 
+// covers: DEV-012
 #[test]
 fn registers_that_meet_anything_in_the_memory_map() {
     let memory = Some(Refusal::RegistersAreMemory);
@@ -73,6 +74,7 @@ fn registers_beyond_the_physical_addresses() {
     assert_eq!(with_registers(u64::MAX - 4095, 4096), Some(Refusal::RegistersOutOfReach));
 }
 
+// covers: DEV-012
 #[test]
 fn what_belongs_to_the_machine() {
     let machine = Some(Refusal::MachineDevice);
@@ -115,6 +117,7 @@ fn registers_keep_the_devices_order() {
     assert!(registers(&devices)[3..].iter().all(|registers| *registers == (0, 0)));
 }
 
+// covers: DEV-003
 /// The guest finds its devices' registers in its memory map, sorted as all of it is.
 #[test]
 fn the_memory_map_tells_of_registers() {

@@ -50,6 +50,7 @@ fn every_refusal_has_a_line_of_its_own() {
         ExtensionAbsent,
         BadRelocation,
         RangeClash,
+        BadLoadAddress,
         TooLarge,
         TooManyVcpus,
         NoSuchCpu,
@@ -164,6 +165,7 @@ fn missing_notes() {
     assert_eq!(refusal(|recipe| recipe.headers.retain(|header| header.kind != NOTE)), Some(Refusal::NoNotes));
 }
 
+// covers: NOTE-003, NOTE-005, NOTE-006
 #[test]
 fn malformed_notes() {
     let malformed = Some(Refusal::MalformedNotes);
@@ -180,6 +182,17 @@ fn malformed_notes() {
     assert_eq!(refusal(|recipe| recipe.notes.extend(five.clone())), malformed);
     for alignment in [2, 3, 16, u64::MAX] {
         assert_eq!(refusal(|recipe| recipe.headers[3].alignment = alignment), malformed);
+    }
+}
+
+// covers: VER-003
+#[test]
+fn notes_of_types_to_come_are_ignored() {
+    for kind in [0, 8, 0x7fff_ffff, u32::MAX] {
+        for words in [0, 1, 3, 40] {
+            let spoil = |recipe: &mut Recipe| recipe.notes.insert(1, (kind, vec![u64::MAX; words]));
+            assert_eq!(refusal(spoil), None, "type {kind:#x}, {words} words");
+        }
     }
 }
 

@@ -210,6 +210,7 @@ fn cursor_movements_are_for_the_focus() {
     assert_eq!(shown(&mut output, 1), "[b] a\rb\x1b[2J\x08\r\n");
 }
 
+// covers: CONS-001, CONS-002
 #[test]
 fn a_full_ring_takes_what_fits_and_loses_nothing() {
     let mut output = output(1);

@@ -91,6 +91,7 @@ impl Machine {
     }
 }
 
+// covers: DEV-009, DEV-011
 #[test]
 fn a_storm_of_edges_interrupts_twice_between_two_turns_and_none_is_lost() {
     let mut machine = Machine::new(false);
@@ -114,6 +115,7 @@ fn a_lone_edge_costs_no_masking() {
     assert!(!machine.line.gate.masked, "the end of an edge is nothing");
 }
 
+// covers: DEV-008
 #[test]
 fn a_level_line_interrupts_once_until_its_end() {
     let mut machine = Machine::new(true);
@@ -145,6 +147,7 @@ fn an_end_without_an_interrupt_changes_nothing() {
     }
 }
 
+// covers: DEV-007, DEV-010
 #[test]
 fn nobody_hears_of_an_interrupt_that_comes_after_the_end() {
     for is_level in [false, true] {

@@ -21,6 +21,7 @@ fn machine() -> Machine {
 
 const FAR: u64 = 4 * GIB + 2 * MIB - 4096;
 
+// covers: DEV-003, DEV-005
 #[test]
 fn registers_stand_at_their_own_address_and_are_uncached_whatever_the_guest_says() {
     for flags in [0, CACHE_DISABLE, WRITE_THROUGH, UNCACHED] {
@@ -101,6 +102,7 @@ fn a_page_that_changes_its_kind_changes_its_caching() {
     }
 }
 
+// covers: DEV-006
 /// A device could answer anything at each look: what is checked once would not be what is used.
 #[test]
 fn registers_are_never_tables() {

@@ -43,6 +43,7 @@ pub fn cases() -> Vec<Case> {
         orders(context, 2, limit)
     }));
     cases.push(Case::boot("console: the menu with one domain", one_domain));
+    cases.push(Case::boot("console: what is typed ahead is kept, up to 256 bytes", typed_ahead));
     cases
 }
 
@@ -50,6 +51,7 @@ fn lines_of(domain: &str) -> u32 {
     if domain == "noisy" { FLOOD } else { QUIET }
 }
 
+// covers: CONS-001, CONS-002
 /// The first domain has the focus.
 fn flood(context: &Context, order: [&str; 2], cpus: u32, limit: Duration) -> Result<(), Failure> {
     let cmdlines = order.map(|domain| {
@@ -88,6 +90,7 @@ fn all_lines(console: &str, domain: &str) -> Result<(), Failure> {
     ensure(found.next().is_none(), format_args!("{domain}: a line came twice"))
 }
 
+// covers: CONS-002, CONS-003
 /// What is typed reaches the domain with the focus, and its answer the terminal, long before the flood ends.
 fn answers(context: &Context, limit: Duration) -> Result<(), Failure> {
     let domains = [("shell", "", 0, 16), ("noisy", "run=lines lines=20000", 1, 16)];
@@ -186,4 +189,26 @@ fn one_domain(context: &Context, limit: Duration) -> Result<(), Failure> {
     let ended = session.finish()?;
     expect_status(&ended, 4)?;
     ensure(!ended.console.contains("[only]"), "lines of a single domain are tagged")
+}
+
+/// Typed while the domain cannot read: 256 bytes are kept, and what comes behind them is lost.
+// covers: CONS-004
+fn typed_ahead(context: &Context, limit: Duration) -> Result<(), Failure> {
+    const KEPT_BYTES: usize = 256;
+    const LINE: &str = "uptime\r";
+    let mut session = start(context, &[("only", "", 0, 16)], 1, limit)?;
+    session.wait_for("\npvops> ", ANSWER_LIMIT)?;
+    choose(&mut session, b'p', "pvops: 'only': pause")?;
+    until_listed(&mut session, "pvops: 1 'only' paused, has the focus")?;
+    let whole_lines = KEPT_BYTES / LINE.len();
+    let filler = "?".repeat(KEPT_BYTES % LINE.len());
+    session.send((LINE.repeat(whole_lines) + &filler + "exit 9\r").as_bytes());
+    // The menu's answer comes behind all that was typed.
+    choose(&mut session, b'c', "pvops: 'only': continue")?;
+    session.wait_for(&format!("> {filler}"), ANSWER_LIMIT)?;
+    session.send(b"\rexit 4\r");
+    let ended = session.finish()?;
+    expect_status(&ended, 4)?;
+    let answers = ended.console.matches("  up ").count();
+    ensure(answers == whole_lines, format_args!("{answers} answers to {whole_lines} lines typed ahead"))
 }

@@ -130,6 +130,7 @@ fn boot_with_com2(
     Ok(WithCom2 { session, wire, _folder: folder })
 }
 
+// covers: DEV-001, DEV-007, DEV-009
 /// Boots contents that drive COM2 and talks to them, to the end.
 fn serial(context: &Context, contents: &Contents, machine: Machine, limit: Duration) -> Result<(), Failure> {
     const TYPED: &str = "one\rtwo three\r";
@@ -149,6 +150,7 @@ fn serial(context: &Context, contents: &Contents, machine: Machine, limit: Durat
     expect_text(&ended, "result: verdict ok")
 }
 
+// covers: DEV-010
 /// What was in service when the domain ended is forgotten, and the port's interrupt can be bound again.
 fn anew(context: &Context, limit: Duration) -> Result<(), Failure> {
     let contents = domains(context, &[owner_of_com2()])?;
@@ -165,6 +167,7 @@ fn anew(context: &Context, limit: Duration) -> Result<(), Failure> {
     expect_text(&ended, "result: verdict ok")
 }
 
+// covers: DEV-001
 /// While its owner drives COM2, another domain on the same CPU, with other devices, tries the same: it gets #GP, and
 /// the owner does not notice.
 fn stranger(context: &Context, devices: &[Device], limit: Duration) -> Result<(), Failure> {
@@ -183,6 +186,7 @@ fn stranger(context: &Context, devices: &[Device], limit: Duration) -> Result<()
     expect_text(&ended, "[owner] result: verdict ok")
 }
 
+// covers: DEV-013
 /// The disk that the boot loader was read from masters the bus, until there is a domain with devices: then nothing does.
 fn bus_masters(context: &Context, limit: Duration) -> Result<(), Failure> {
     let without = Domain { cmdline: "run=load seconds=0".into(), devices: Vec::new(), ..owner_of_com2() };
@@ -220,6 +224,7 @@ fn disk_command(monitor: &Path, limit: Duration) -> Result<u16, Failure> {
         .map_err(|_| Failure::new(Kind::CheckFailed, format!("the monitor answers {answer:?}")))
 }
 
+// covers: DEV-003, DEV-008
 fn edu(context: &Context, contents: &Contents, limit: Duration) -> Result<Ended, Failure> {
     let machine = Machine { devices: vec![EDU.into()], ..Machine::default() };
     context.start(contents, &machine, limit)?.finish()
@@ -231,6 +236,7 @@ fn expect_edu(ended: &Ended, tag: &str) -> Result<(), Failure> {
     expect_text(ended, &format!("{tag}result: verdict ok"))
 }
 
+// covers: DEV-003
 /// A page that a domain was not given reads as a page fault; its owner goes on.
 fn strangers_registers(context: &Context, limit: Duration) -> Result<(), Failure> {
     let stranger = Domain { name: "stranger", devices: Vec::new(), ..owner_of_edu() };
@@ -240,6 +246,7 @@ fn strangers_registers(context: &Context, limit: Duration) -> Result<(), Failure
     expect_text(&ended, "[owner] result: verdict ok")
 }
 
+// covers: DEV-012
 /// Only the machine at hand knows its memory, its lines and ACPI's registers.
 fn refused(context: &Context, limit: Duration) -> Result<(), Failure> {
     let registers = |base, bytes| Device { mmio: Some(MmioRange { base, bytes }), ..Device::default() };

@@ -76,6 +76,7 @@ fn expect_starts(lines: &str, starts: usize) -> Result<(), Failure> {
     )
 }
 
+// covers: SCHED-004
 fn restarts(context: &Context, limit: Duration) -> Result<(), Failure> {
     let ended = run(context, "run=fragile", THRICE, None, limit)?;
     expect_status(&ended, ExitStatus::DOMAIN_CRASHED.code())?;
@@ -84,6 +85,7 @@ fn restarts(context: &Context, limit: Duration) -> Result<(), Failure> {
     ensure(crashes == 4, format_args!("{crashes} dumps, not 4"))
 }
 
+// covers: SCHED-005
 /// Cleaning is work at the fragile domain's priority, and the neighbour's counters show no gap.
 fn beside_realtime(context: &Context, limit: Duration) -> Result<(), Failure> {
     let ended = run(
@@ -105,6 +107,7 @@ fn beside_realtime(context: &Context, limit: Duration) -> Result<(), Failure> {
     realtime::in_time(&values, realtime::DEFAULT_PERIODS)
 }
 
+// covers: SCHED-004
 /// A wish is no crash: no dump, no limit, no policy needed. The neighbour's crash ends it all.
 fn reboots(context: &Context, limit: Duration) -> Result<(), Failure> {
     let neighbour = Some(("run=fragile after_ms=1000", CrashPolicy::HaltSystem));

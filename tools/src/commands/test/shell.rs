@@ -65,6 +65,7 @@ fn exit(mut session: Session, code: u8) -> Result<Ended, Failure> {
     Ok(ended)
 }
 
+// covers: CONS-003, OPS-016
 fn commands(context: &Context, world: World, limit: Duration) -> Result<(), Failure> {
     let mut session = start(context, world, limit)?;
     for (typed, answer) in COMMANDS {
@@ -90,6 +91,7 @@ fn crash_kinds(context: &Context, limit: Duration) -> Result<Vec<String>, Failur
     Ok(kinds)
 }
 
+// covers: OPS-016
 fn crash(context: &Context, kind: &str, limit: Duration) -> Result<(), Failure> {
     let check = || {
         let mut session = start(context, World::Hypervisor, limit)?;

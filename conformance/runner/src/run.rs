@@ -22,7 +22,7 @@ const KEPT_CONSOLE_BYTES: usize = 1 << 20;
 /// The test that the runner makes itself: whether the shutdown's status reaches whoever operates the target.
 pub const SHUTDOWN_TEST: &str = "run.shutdown";
 /// What it covers.
-pub const SHUTDOWN_REQUIREMENTS: [&str; 1] = ["SCHED-003"];
+pub const SHUTDOWN_REQUIREMENTS: [&str; 2] = ["SCHED-003", "OPS-017"];
 
 /// What to run.
 pub struct Request {

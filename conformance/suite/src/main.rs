@@ -25,13 +25,12 @@ mod guest {
     use pvops_abi::ops::sched::{self, ShutdownReason};
     use pvops_abi::ops::{self, cpu};
 
-    pvops_native::entry_point!(main);
-
     /// What runs at traps and events.
     pub(crate) const HANDLERS: Handlers =
         Handlers { trap: faults::on_trap, event: events::on_event, system_call: faults::on_system_call };
 
-    fn main(boot: &'static BootContext) -> ! {
+    /// Where both entries meet, see [`harness::entry`].
+    pub(crate) fn main(boot: &'static BootContext) -> ! {
         world::init(boot);
         ops::init(boot, &world::SUITE, &[&pvops_abi::hyper::BACKEND, &pvops_native::BACKEND])
             .expect("a backend for this machine");

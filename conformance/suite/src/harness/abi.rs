@@ -1,6 +1,8 @@
 //! Raw calls, and arguments that every call must refuse.
 
 use super::{Report, world};
+use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering};
 use pvops_abi::call::CallId;
 use pvops_abi::error::Error;
 use pvops_abi::hyper::{self, Reply};
@@ -10,7 +12,58 @@ use pvops_abi::ops;
 pub(crate) fn call(id: CallId, arguments: &[u64]) -> Reply {
     let mut all = [0; 6];
     all[..arguments.len()].copy_from_slice(arguments);
+    note_call(id);
     hyper::call(id, all)
+}
+
+/// The call made last, for the list of errors that were provoked.
+static LAST_CALL: AtomicU64 = AtomicU64::new(0);
+
+/// Remembers a call.
+pub(crate) fn note_call(id: CallId) {
+    LAST_CALL.store(id.0, Ordering::Relaxed);
+}
+
+/// The call made last.
+pub(crate) fn last_call() -> CallId {
+    CallId(LAST_CALL.load(Ordering::Relaxed))
+}
+
+/// Makes a call through the stub at `stub`, wherever that is mapped.
+pub(crate) fn call_at(stub: u64, id: CallId, arguments: [u64; 6]) -> Reply {
+    let Outcome { status, value, .. } = call_and_look(stub, id, arguments);
+    Reply { status, value }
+}
+
+/// All that a call may change.
+#[derive(Clone, Copy)]
+pub(crate) struct Outcome {
+    pub(crate) status: i64,
+    pub(crate) value: u64,
+    pub(crate) rcx: u64,
+    pub(crate) r11: u64,
+}
+
+/// As [`call_at`], and what it leaves in the registers that are not specified.
+pub(crate) fn call_and_look(stub: u64, id: CallId, arguments: [u64; 6]) -> Outcome {
+    let (status, value, rcx, r11): (i64, u64, u64, u64);
+    // SAFETY: callers pass a stub of the hypercall page, which preserves all registers but rax, rdx, rcx and r11.
+    unsafe {
+        asm!(
+            "call {stub}",
+            stub = in(reg) stub,
+            inlateout("rax") id.0 => status,
+            in("rdi") arguments[0],
+            in("rsi") arguments[1],
+            inlateout("rdx") arguments[2] => value,
+            in("r10") arguments[3],
+            in("r8") arguments[4],
+            in("r9") arguments[5],
+            lateout("rcx") rcx,
+            lateout("r11") r11,
+        );
+    }
+    Outcome { status, value, rcx, r11 }
 }
 
 /// An address that a call must refuse.

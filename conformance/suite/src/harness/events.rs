@@ -15,6 +15,10 @@ static DELIVERED_NS: AtomicU64 = AtomicU64::new(0);
 /// Whether every handler ran masked, having interrupted code that was not.
 static FLAGS_WERE_RIGHT: AtomicBool = AtomicBool::new(true);
 
+/// Stored by tests before they send, and what the last handler saw of it.
+pub(crate) static STORED: AtomicU64 = AtomicU64::new(0);
+static SEEN: AtomicU64 = AtomicU64::new(0);
+
 /// Longest time that a test waits for an event that must come.
 pub(crate) const PATIENCE_NS: u64 = 2_000_000_000;
 /// How long a test waits for an event that must not come.
@@ -23,6 +27,7 @@ pub(crate) const SILENCE_NS: u64 = 3_000_000;
 /// The event entry.
 pub(crate) fn on_event(frame: &mut TrapFrame) {
     DELIVERED_NS.store(time::now_ns(), Ordering::Relaxed);
+    SEEN.store(STORED.load(Ordering::Relaxed), Ordering::Relaxed);
     if ops::irq::are_enabled() || !frame.interrupts_enabled() {
         FLAGS_WERE_RIGHT.store(false, Ordering::Relaxed);
     }
@@ -81,6 +86,11 @@ pub(crate) fn deliveries(port: Port) -> u32 {
 /// Clock at the last delivery of any port.
 pub(crate) fn delivered_ns() -> u64 {
     DELIVERED_NS.load(Ordering::Relaxed)
+}
+
+/// [`STORED`] as the last handler saw it.
+pub(crate) fn seen() -> u64 {
+    SEEN.load(Ordering::Relaxed)
 }
 
 /// Whether all handlers so far found the interrupt flags as promised.

@@ -5,6 +5,7 @@
 //! instruction addresses would do for single instructions only; the tests also provoke faults in calls and jumps
 //! to nowhere. Traps that report a completed instruction (`int3`, `int n`) are recorded and resumed.
 
+use super::user;
 use core::arch::naked_asm;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +27,7 @@ const FIRST_FREE_VECTOR: u64 = 32;
 /// Page-fault error code bits (Intel SDM volume 3, 4.7).
 pub(crate) const PRESENT: u64 = 1;
 pub(crate) const WRITE: u64 = 1 << 1;
+pub(crate) const USER: u64 = 1 << 2;
 pub(crate) const RESERVED: u64 = 1 << 3;
 pub(crate) const FETCH: u64 = 1 << 4;
 
@@ -111,6 +113,9 @@ unsafe extern "C" fn landing() {
 
 /// The trap entry.
 pub(crate) fn on_trap(frame: &mut TrapFrame) {
+    if user::on_trap(frame) {
+        return;
+    }
     let fault = Fault {
         vector: frame.vector,
         error_code: frame.error_code,
@@ -131,9 +136,9 @@ pub(crate) fn on_trap(frame: &mut TrapFrame) {
     frame.rsp = rsp;
 }
 
-/// The suite has no user mode yet.
+/// The system-call entry.
 pub(crate) fn on_system_call(frame: &mut TrapFrame) {
-    panic!("a system call from {:#x}", frame.rip);
+    assert!(user::on_trap(frame), "a system call of the kernel's own, from {:#x}", frame.rip);
 }
 
 /// Takes the last trap that was resumed.

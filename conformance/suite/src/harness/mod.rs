@@ -5,13 +5,19 @@
 //! * [`faults`]: faults are recorded, not fatal.
 //! * [`events`]: ports, and how often each was delivered.
 //! * [`tables`]: page tables of the tests' own.
+//! * [`user`]: programs in user mode, which end with a trap.
+//! * [`entry`]: what was there at the entry.
+//! * [`provoked`]: which errors of which calls were seen.
 //! * [`abi`]: raw calls and arguments that must be refused.
 
 pub(crate) mod abi;
+pub(crate) mod entry;
 pub(crate) mod events;
 pub(crate) mod faults;
+pub(crate) mod provoked;
 pub(crate) mod report;
 pub(crate) mod tables;
+pub(crate) mod user;
 pub(crate) mod world;
 
 use crate::tests;
@@ -75,6 +81,7 @@ pub(crate) fn run(boot: &BootContext) -> bool {
     }
     let mut totals = Totals::default();
     selection.tests().for_each(|test| totals.add(run_one(test)));
+    provoked::print();
     let Totals { passed, failed, errors, skipped } = totals;
     println!("suite: {passed} passed, {failed} failed, {errors} errors, {skipped} skipped");
     totals.is_success()

@@ -1,9 +1,10 @@
 //! A test's checks, and the verdict and detail that they come to.
 
 use super::faults::Fault;
-use super::world;
+use super::{abi, provoked, world};
 use crate::verdict::Verdict;
 use core::fmt::{self, Debug, Write};
+use pvops_abi::call::CallId;
 use pvops_abi::error::Error;
 use pvops_abi::hyper::Reply;
 
@@ -65,7 +66,16 @@ impl Report {
     /// The call had to be refused with `wanted`.
     pub(crate) fn refused(&mut self, what: fmt::Arguments<'_>, reply: Reply, wanted: Error) {
         let verdict = if reply.status == wanted.to_status() { Verdict::Pass } else { Verdict::Fail };
+        if verdict == Verdict::Pass {
+            provoked::note(abi::last_call(), wanted);
+        }
         self.add(verdict, format_args!("{what}: status {} instead of {wanted:?}", reply.status));
+    }
+
+    /// As [`Self::refused`], for a reply to `id` that was got elsewhere.
+    pub(crate) fn refused_call(&mut self, id: CallId, what: fmt::Arguments<'_>, reply: Reply, wanted: Error) {
+        abi::note_call(id);
+        self.refused(what, reply, wanted);
     }
 
     /// The attempt had to fault with this vector and error code; the fault.

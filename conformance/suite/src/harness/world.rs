@@ -14,8 +14,9 @@ pub(crate) static BLOCK: CpuBlock = CpuBlock::new();
 pub(crate) static SUITE: Suite = Suite;
 
 static BOOT: Once<&'static BootContext> = Once::new();
-/// The next frame of the largest free region, and that region's end.
+/// The next frame of the largest free region, and that region's start and end.
 static NEXT_FRAME: AtomicU64 = AtomicU64::new(0);
+static FIRST_FRAME: AtomicU64 = AtomicU64::new(0);
 static LAST_FRAME: AtomicU64 = AtomicU64::new(0);
 
 /// Remembers what we were told.
@@ -24,6 +25,7 @@ pub(crate) fn init(boot: &'static BootContext) {
     let is_free = |region: &&BootRegion| region.kind == MemoryKind::Usable;
     let largest =
         boot.regions().iter().filter(is_free).max_by_key(|region| region.bytes).expect("free memory");
+    FIRST_FRAME.store(largest.start.0, Ordering::Relaxed);
     NEXT_FRAME.store(largest.start.0, Ordering::Relaxed);
     LAST_FRAME.store(largest.start.0 + largest.bytes, Ordering::Relaxed);
 }
@@ -63,6 +65,11 @@ pub(crate) fn frames(bytes: u64, alignment: u64) -> Option<PhysAddr> {
     // SAFETY: free memory by the map, nobody else's from now on, and mapped writable by the physical map.
     unsafe { core::ptr::write_bytes(phys_to_virt(PhysAddr(start)).0 as *mut u8, 0, bytes as usize) };
     Some(PhysAddr(start))
+}
+
+/// The memory that [`frames`] gave so far, and before it the start of the free region that it is in.
+pub(crate) fn used_frames() -> core::ops::Range<u64> {
+    FIRST_FRAME.load(Ordering::Relaxed)..NEXT_FRAME.load(Ordering::Relaxed)
 }
 
 /// A zeroed frame.

@@ -2,28 +2,36 @@
 //! Reason: guests decide by these answers what they use; a call that does not exist must say so, not misbehave.
 //! Method: asks, compares with `StartInfo`, probes every number, makes calls that nobody defined.
 
-use crate::harness::Needs::Abi;
+use crate::harness::Needs::{Abi, Ops};
 use crate::harness::abi::call;
 use crate::harness::{Report, Test, world};
 use pvops_abi::call::{Base, CallId, Extension};
 use pvops_abi::error::Error;
+use pvops_abi::ops::mmu::mmu;
+use pvops_abi::ops::{self, Backend, InitError, cpu, irq};
 
 pub(super) const TESTS: &[Test] = &[
     Test { name: "base.version", requirement_ids: &["BASE-001"], needs: Abi, run: version },
     Test { name: "base.implementation", requirement_ids: &[], needs: Abi, run: implementation },
-    Test { name: "base.probe", requirement_ids: &["BASE-002", "BASE-003"], needs: Abi, run: probe },
+    Test {
+        name: "base.probe",
+        requirement_ids: &["BASE-002", "BASE-003", "SMP-002"],
+        needs: Abi,
+        run: probe,
+    },
     Test {
         name: "base.unknown_functions",
-        requirement_ids: &["BASE-002", "CALL-006"],
+        requirement_ids: &["BASE-002", "CALL-006", "ERR-002"],
         needs: Abi,
         run: unknown_functions,
     },
     Test {
         name: "base.unknown_extensions",
-        requirement_ids: &["CALL-006"],
+        requirement_ids: &["CALL-006", "ERR-002", "SMP-002"],
         needs: Abi,
         run: unknown_extensions,
     },
+    Test { name: "base.chosen_once", requirement_ids: &["OPS-001"], needs: Ops, run: chosen_once },
 ];
 
 const MANDATORY: [Extension; 7] = [
@@ -55,6 +63,8 @@ fn probe(report: &mut Report) {
     for number in 0..0x20 {
         let version = report.accepted("BASE.probe", call(Base::Probe.id(), &[number]));
         report.check(version != 0 || !is_mandatory(number), "mandatory extensions are present");
+        // Numbers that are kept stay without a meaning: of those, this edition has none.
+        report.check(version == 0 || is_mandatory(number), "no number of a later edition is used");
         if version == 0 {
             let reply = call(CallId(number << 16), &[]);
             report.refused(
@@ -82,8 +92,27 @@ fn unknown_functions(report: &mut Report) {
 }
 
 fn unknown_extensions(report: &mut Report) {
+    for number in [0x20, 0x100, 0x7fff] {
+        let version = report.accepted("BASE.probe", call(Base::Probe.id(), &[number]));
+        report.equal("version of a number that nobody may use", version, 0);
+    }
     // The last ones are BASE.version with one bit too many each.
     for id in [0, 4, 0x20_0000, 0x7fff_0000, 0xffff_0000, 0x1_0001_0000, 1 << 63 | 0x1_0000, u64::MAX] {
         report.refused(format_args!("call {id:#x}"), call(CallId(id), &[]), Error::NotSupported);
     }
+}
+
+/// Asking a backend whether it fits changes nothing, and the choice is made once.
+fn chosen_once(report: &mut Report) {
+    let boot = world::boot();
+    let is_guest = world::start_info().is_some();
+    let (enabled, root, number) = (irq::are_enabled(), mmu().current_root(), cpu::current());
+    for _ in 0..3 {
+        report.equal("the hypercall backend fits", pvops_abi::hyper::BACKEND.probe(boot), is_guest);
+        report.equal("the native backend fits", pvops_native::BACKEND.probe(boot), !is_guest);
+    }
+    let now = (irq::are_enabled(), mmu().current_root(), cpu::current());
+    report.equal("flag, root and CPU", now, (enabled, root, number));
+    let again = ops::init(boot, &world::SUITE, &[&pvops_abi::hyper::BACKEND, &pvops_native::BACKEND]);
+    report.check(again == Err(InitError::AlreadyDone), "a second choice is refused");
 }

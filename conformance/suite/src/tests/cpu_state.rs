@@ -18,7 +18,12 @@ pub(super) const TESTS: &[Test] = &[
     Test { name: "cpu.cpuid", requirement_ids: &[], needs: Ops, run: cpuid },
     Test { name: "cpu.fpu", requirement_ids: &["CPU-011"], needs: Ops, run: fpu },
     Test { name: "cpu.segment_base", requirement_ids: &["CPU-010"], needs: Abi, run: segment_base },
-    Test { name: "cpu.segment_base_errors", requirement_ids: &[], needs: Abi, run: segment_base_errors },
+    Test {
+        name: "cpu.segment_base_errors",
+        requirement_ids: &["ERR-002"],
+        needs: Abi,
+        run: segment_base_errors,
+    },
     Test {
         name: "cpu.cpuid_errors",
         requirement_ids: &["GEN-003", "LAY-002"],
@@ -27,7 +32,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test { name: "cpu.cpuid_hides", requirement_ids: &["CPU-020"], needs: Abi, run: cpuid_hides },
     Test { name: "cpu.xcr0", requirement_ids: &["CPU-011"], needs: Abi, run: xcr0 },
-    Test { name: "cpu.xcr0_errors", requirement_ids: &[], needs: Abi, run: xcr0_errors },
+    Test { name: "cpu.xcr0_errors", requirement_ids: &["ERR-001"], needs: Abi, run: xcr0_errors },
 ];
 
 const BASES: [u64; 4] = [0, 0x1234_5678_9abc, 0x7fff_ffff_ffff, 0xffff_ffff_ffff_f000];

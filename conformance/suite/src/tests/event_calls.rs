@@ -13,10 +13,10 @@ use pvops_abi::ops::event::{BindError, EventSource, Port};
 
 pub(super) const TESTS: &[Test] = &[
     Test { name: "event.bind_busy", requirement_ids: &[], needs: Ops, run: bind_busy },
-    Test { name: "event.bind_errors", requirement_ids: &[], needs: Abi, run: bind_errors },
+    Test { name: "event.bind_errors", requirement_ids: &["ERR-002"], needs: Abi, run: bind_errors },
     Test { name: "event.bind_vcpu", requirement_ids: &[], needs: Abi, run: bind_vcpu },
-    Test { name: "event.port_numbers", requirement_ids: &[], needs: Abi, run: port_numbers },
-    Test { name: "event.unbound_ports", requirement_ids: &[], needs: Abi, run: unbound_ports },
+    Test { name: "event.port_numbers", requirement_ids: &["ERR-002"], needs: Abi, run: port_numbers },
+    Test { name: "event.unbound_ports", requirement_ids: &["ERR-002"], needs: Abi, run: unbound_ports },
     Test { name: "event.send_kinds", requirement_ids: &[], needs: Abi, run: send_kinds },
     Test { name: "event.limits", requirement_ids: &["EVT-010"], needs: Abi, run: limits },
 ];

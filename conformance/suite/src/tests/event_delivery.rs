@@ -13,18 +13,38 @@ use pvops_abi::ops::event::{Port, mask, send, unmask};
 use pvops_abi::ops::irq;
 
 pub(super) const TESTS: &[Test] = &[
-    Test { name: "event.immediate", requirement_ids: &["EVT-001", "EVT-005"], needs: Ops, run: immediate },
-    Test { name: "event.masked_port", requirement_ids: &["EVT-005"], needs: Ops, run: masked_port },
+    Test {
+        name: "event.immediate",
+        requirement_ids: &["EVT-001", "EVT-005", "EVT-011", "OPS-013"],
+        needs: Ops,
+        run: immediate,
+    },
+    Test {
+        name: "event.masked_port",
+        requirement_ids: &["EVT-005", "OPS-012"],
+        needs: Ops,
+        run: masked_port,
+    },
     Test { name: "event.masked_again", requirement_ids: &["EVT-005"], needs: Ops, run: masked_again },
-    Test { name: "event.disabled", requirement_ids: &["EVT-001", "EVT-002"], needs: Ops, run: disabled },
+    Test {
+        name: "event.disabled",
+        requirement_ids: &["EVT-001", "EVT-002", "OPS-012"],
+        needs: Ops,
+        run: disabled,
+    },
     Test { name: "event.restored", requirement_ids: &["EVT-001", "EVT-002"], needs: Ops, run: restored },
-    Test { name: "event.merged", requirement_ids: &["EVT-005"], needs: Ops, run: merged },
+    Test { name: "event.merged", requirement_ids: &["EVT-005", "OPS-012"], needs: Ops, run: merged },
     Test { name: "event.two_ports", requirement_ids: &["EVT-005"], needs: Ops, run: two_ports },
     Test { name: "event.unbind_forgets", requirement_ids: &["EVT-009"], needs: Ops, run: unbind_forgets },
     Test { name: "event.bound_masked", requirement_ids: &["EVT-009"], needs: Ops, run: bound_masked },
-    Test { name: "event.burst", requirement_ids: &["EVT-005"], needs: Ops, run: burst },
+    Test { name: "event.burst", requirement_ids: &["EVT-005", "OPS-012"], needs: Ops, run: burst },
     Test { name: "event.deliver_call", requirement_ids: &["EVT-001"], needs: Abi, run: deliver_call },
-    Test { name: "event.handler_flags", requirement_ids: &["CPU-013"], needs: Ops, run: handler_flags },
+    Test {
+        name: "event.handler_flags",
+        requirement_ids: &["CPU-013", "OPS-005"],
+        needs: Ops,
+        run: handler_flags,
+    },
 ];
 
 /// A port of this CPU's own; the test ends when there is none.
@@ -48,8 +68,10 @@ fn immediate(report: &mut Report) {
     stay_silent();
     report.equal("deliveries before", deliveries(port), 0);
     for count in 1..=3 {
+        events::STORED.store(count.into(), Ordering::Relaxed);
         send(port);
         exactly(report, port, count, "an event to oneself");
+        report.equal("what was stored before it", events::seen(), count.into());
     }
 }
 

@@ -12,16 +12,36 @@ use pvops_abi::ops::CpuSet;
 use pvops_abi::ops::mmu::{Entry, Level, PageFlags, mmu};
 
 pub(super) const TESTS: &[Test] = &[
-    Test { name: "mmu.new_entry", requirement_ids: &["MMU-007", "MMU-010"], needs: Ops, run: new_entry },
-    Test { name: "mmu.remap", requirement_ids: &["MMU-011"], needs: Ops, run: remap },
-    Test { name: "mmu.unmap", requirement_ids: &["MMU-011"], needs: Ops, run: unmapped },
-    Test { name: "mmu.flush_range", requirement_ids: &["MMU-011"], needs: Ops, run: flush_range },
-    Test { name: "mmu.flush_all", requirement_ids: &["MMU-011"], needs: Ops, run: flush_all },
+    Test {
+        name: "mmu.new_entry",
+        requirement_ids: &["MMU-007", "MMU-010", "OPS-008"],
+        needs: Ops,
+        run: new_entry,
+    },
+    Test { name: "mmu.remap", requirement_ids: &["MMU-011", "MMU-020", "OPS-009"], needs: Ops, run: remap },
+    Test { name: "mmu.unmap", requirement_ids: &["MMU-011", "OPS-009"], needs: Ops, run: unmapped },
+    Test { name: "mmu.flush_range", requirement_ids: &["MMU-011", "OPS-009"], needs: Ops, run: flush_range },
+    Test {
+        name: "mmu.flush_all",
+        requirement_ids: &["MMU-011", "MMU-020", "OPS-009"],
+        needs: Ops,
+        run: flush_all,
+    },
     Test { name: "mmu.flush_table", requirement_ids: &["MMU-011"], needs: Ops, run: flush_table },
-    Test { name: "mmu.accessed_dirty", requirement_ids: &["MMU-008"], needs: Ops, run: accessed_dirty },
-    Test { name: "mmu.bits_cleared", requirement_ids: &["MMU-008"], needs: Ops, run: bits_cleared },
-    Test { name: "mmu.exchange", requirement_ids: &["MMU-008"], needs: Ops, run: exchange },
-    Test { name: "mmu.widen", requirement_ids: &["MMU-007"], needs: Ops, run: widen },
+    Test {
+        name: "mmu.accessed_dirty",
+        requirement_ids: &["MMU-008", "OPS-010"],
+        needs: Ops,
+        run: accessed_dirty,
+    },
+    Test {
+        name: "mmu.bits_cleared",
+        requirement_ids: &["MMU-008", "OPS-010"],
+        needs: Ops,
+        run: bits_cleared,
+    },
+    Test { name: "mmu.exchange", requirement_ids: &["MMU-008", "OPS-010"], needs: Ops, run: exchange },
+    Test { name: "mmu.widen", requirement_ids: &["MMU-007", "OPS-008"], needs: Ops, run: widen },
     Test {
         name: "mmu.large_page",
         requirement_ids: &["MMU-001", "MMU-008", "MMU-011"],

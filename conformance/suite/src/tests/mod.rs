@@ -6,6 +6,7 @@ mod batch;
 mod console;
 mod cpu_registration;
 mod cpu_state;
+mod entry_state;
 mod event_calls;
 mod event_delivery;
 mod event_page;
@@ -19,14 +20,19 @@ mod registers;
 mod sched;
 mod start;
 mod time;
+mod transport;
 mod traps;
+mod user;
+mod user_abi;
 
 use crate::harness::Test;
 
 /// All tests, in the order in which they run. `event_page` comes last: a subject that accepts a bad page there
 /// can deliver no events any more.
-const GROUPS: [&[Test]; 19] = [
+const GROUPS: [&[Test]; 23] = [
     start::TESTS,
+    entry_state::TESTS,
+    transport::TESTS,
     base::TESTS,
     batch::TESTS,
     registers::TESTS,
@@ -35,6 +41,8 @@ const GROUPS: [&[Test]; 19] = [
     cpu_state::TESTS,
     cpu_registration::TESTS,
     iret::TESTS,
+    user::TESTS,
+    user_abi::TESTS,
     event_delivery::TESTS,
     event_calls::TESTS,
     mmu_translations::TESTS,

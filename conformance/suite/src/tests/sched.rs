@@ -23,18 +23,18 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "sched.wait_with_pending",
-        requirement_ids: &["SCHED-001", "SCHED-002"],
+        requirement_ids: &["SCHED-001", "SCHED-002", "OPS-003"],
         needs: Ops,
         run: wait_with_pending,
     },
-    Test { name: "sched.wait_race", requirement_ids: &["SCHED-001"], needs: Ops, run: wait_race },
+    Test { name: "sched.wait_race", requirement_ids: &["SCHED-001", "OPS-003"], needs: Ops, run: wait_race },
     Test {
         name: "sched.block_call",
         requirement_ids: &["SCHED-001", "SCHED-002"],
         needs: Abi,
         run: block_call,
     },
-    Test { name: "sched.shutdown_errors", requirement_ids: &[], needs: Abi, run: shutdown_errors },
+    Test { name: "sched.shutdown_errors", requirement_ids: &["SCHED-003"], needs: Abi, run: shutdown_errors },
 ];
 
 const MILLISECOND: u64 = 1_000_000;

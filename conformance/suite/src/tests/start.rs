@@ -7,7 +7,7 @@ use crate::harness::abi::call;
 use crate::harness::{Report, Test, world};
 use core::sync::atomic::Ordering;
 use pvops_abi::addr::{PAGE_SIZE, PhysAddr};
-use pvops_abi::call::{CALL_STUB_OFFSET, Console, IRET_STUB_OFFSET};
+use pvops_abi::call::{Base, CALL_STUB_OFFSET, Console, Extension, IRET_STUB_OFFSET};
 use pvops_abi::error::Error;
 use pvops_abi::layout::start_info::{ExecutionMode, MAX_RESERVED_RANGES, START_INFO_MAGIC};
 use pvops_abi::layout::{MemoryKind, StartInfo};
@@ -16,7 +16,12 @@ use pvops_abi::version::{AbiVersion, CURRENT};
 pub(super) const TESTS: &[Test] = &[
     Test { name: "start.memory_map", requirement_ids: &["BOOT-003"], needs: Ops, run: memory_map },
     Test { name: "start.stack", requirement_ids: &["BOOT-006"], needs: Ops, run: stack },
-    Test { name: "start.info", requirement_ids: &["VER-001", "BASE-001"], needs: Abi, run: info },
+    Test {
+        name: "start.info",
+        requirement_ids: &["VER-001", "BASE-001", "SMP-001", "VER-004"],
+        needs: Abi,
+        run: info,
+    },
     Test { name: "start.hypercall_page", requirement_ids: &["CALL-001"], needs: Abi, run: hypercall_page },
     Test { name: "start.reserved_ranges", requirement_ids: &["BOOT-009"], needs: Abi, run: reserved_ranges },
     Test { name: "start.not_memory", requirement_ids: &["GEN-003"], needs: Abi, run: not_memory },
@@ -59,6 +64,8 @@ fn info(report: &mut Report) {
     report.check(info.implementation != 0, "an implementation id");
     report.equal("execution mode", info.execution_mode, ExecutionMode::Deprivileged as u32);
     report.check(info.vcpu_count >= 1, "at least one vCPU");
+    let has_smp = call(Base::Probe.id(), &[Extension::Smp as u64]).value != 0;
+    report.check(has_smp || info.vcpu_count == 1, "one vCPU without SMP");
     report.check(info.tsc_hz > 1_000_000, "a counter frequency");
     let aligned =
         [info.boot_root, info.kernel_phys, info.kernel_virt, info.physical_map, info.boot_stack_base];

@@ -13,14 +13,19 @@ use pvops_abi::ops::irq;
 use pvops_abi::ops::time::{counter_hz, now_ns, set_deadline, wall_clock_ns};
 
 pub(super) const TESTS: &[Test] = &[
-    Test { name: "time.monotonic", requirement_ids: &["TIME-001"], needs: Ops, run: monotonic },
+    Test { name: "time.monotonic", requirement_ids: &["TIME-001", "OPS-014"], needs: Ops, run: monotonic },
     Test { name: "time.counter", requirement_ids: &["TIME-003"], needs: Ops, run: counter },
     Test { name: "time.wall_clock", requirement_ids: &[], needs: Ops, run: wall_clock },
     Test { name: "time.clock_call", requirement_ids: &["TIME-001", "TIME-002"], needs: Abi, run: clock_call },
-    Test { name: "time.deadline", requirement_ids: &["TIME-004"], needs: Ops, run: deadline },
-    Test { name: "time.past_deadline", requirement_ids: &["TIME-004"], needs: Ops, run: past_deadline },
+    Test { name: "time.deadline", requirement_ids: &["TIME-004", "OPS-015"], needs: Ops, run: deadline },
+    Test {
+        name: "time.past_deadline",
+        requirement_ids: &["TIME-004", "OPS-015"],
+        needs: Ops,
+        run: past_deadline,
+    },
     Test { name: "time.disarmed", requirement_ids: &[], needs: Ops, run: disarmed },
-    Test { name: "time.replaced", requirement_ids: &["TIME-004"], needs: Ops, run: replaced },
+    Test { name: "time.replaced", requirement_ids: &["TIME-004", "OPS-015"], needs: Ops, run: replaced },
     Test {
         name: "time.expired_while_disabled",
         requirement_ids: &["TIME-004"],
@@ -29,7 +34,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "time.expired_while_masked",
-        requirement_ids: &["TIME-005"],
+        requirement_ids: &["TIME-005", "OPS-015"],
         needs: Ops,
         run: expired_while_masked,
     },

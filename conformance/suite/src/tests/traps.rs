@@ -12,7 +12,7 @@ use pvops_abi::ops;
 pub(super) const TESTS: &[Test] = &[
     Test {
         name: "traps.undefined_instruction",
-        requirement_ids: &["CPU-004", "CPU-005", "CPU-006"],
+        requirement_ids: &["CPU-004", "CPU-005", "CPU-006", "OPS-004"],
         needs: Ops,
         run: undefined_instruction,
     },
@@ -30,7 +30,7 @@ pub(super) const TESTS: &[Test] = &[
         needs: Abi,
         run: software_interrupt,
     },
-    Test { name: "traps.flags", requirement_ids: &["CPU-004", "CPU-005"], needs: Ops, run: flags },
+    Test { name: "traps.flags", requirement_ids: &["CPU-004", "CPU-005", "OPS-005"], needs: Ops, run: flags },
 ];
 
 fn undefined_instruction(report: &mut Report) {

@@ -2,8 +2,10 @@
 //!
 //! * [`markdown`]: from text to headings, tables, links, blocks of code.
 //! * [`tables`]: numbers, sizes and offsets are those of the crate `pvops-abi`.
+//! * [`errors`]: every error that is listed is provoked by the suite.
 //! * [`rules`]: every MUST has an id, ids are unique, links lead somewhere, the summary is complete.
 
+pub mod errors;
 pub mod markdown;
 pub mod rules;
 pub mod tables;

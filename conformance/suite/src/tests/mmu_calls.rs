@@ -7,6 +7,7 @@ use crate::harness::Needs::{Abi, Ops};
 use crate::harness::abi::{call, refuses_bad_addresses};
 use crate::harness::tables::{self, DATA, flags, map, page, window};
 use crate::harness::{Report, Test, faults, world};
+use core::sync::atomic::{AtomicU64, Ordering};
 use pvops_abi::call::Mmu;
 use pvops_abi::error::Error;
 use pvops_abi::hyper::Reply;
@@ -36,6 +37,12 @@ pub(super) const TESTS: &[Test] = &[
         requirement_ids: &["GEN-003"],
         needs: Abi,
         run: common_slots_addresses,
+    },
+    Test {
+        name: "mmu.common_slots_limit",
+        requirement_ids: &["ERR-001", "MMU-018"],
+        needs: Abi,
+        run: common_slots_limit,
     },
 ];
 
@@ -161,4 +168,23 @@ fn populate_hint(report: &mut Report) {
 fn common_slots_addresses(report: &mut Report) {
     let set = |address| call(Mmu::SetCommonSlots.id(), &[address]);
     refuses_bad_addresses(report, "MMU.set_common_slots", (64, 8), set);
+}
+
+/// Every slot: a hypervisor that does not support so many says so, and the slots stay ordinary.
+fn common_slots_limit(report: &mut Report) {
+    let (all, place) = world::place([const { AtomicU64::new(u64::MAX) }; 8]);
+    let reply = call(Mmu::SetCommonSlots.id(), &[place]);
+    if reply.status == 0 {
+        report.remark(format_args!("no limit"));
+    } else {
+        report.refused(format_args!("every slot"), reply, Error::NoResources);
+        // Ordinary slots are dropped by a flush of everything in this root alone.
+        let address = window();
+        let slot = map(tables::base_root(), address, world::frame(), DATA);
+        report.works("a read", faults::read(address));
+        tables::unmap(slot);
+        report.faults("after a flush", faults::read(address), faults::PAGE_FAULT, 0);
+    }
+    all.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    report.accepted("no common slots", call(Mmu::SetCommonSlots.id(), &[place]));
 }

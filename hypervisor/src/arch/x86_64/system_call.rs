@@ -182,6 +182,10 @@ global_asm!(
     "mov rsp, [rcx + {kernel_gs}]",
     "shl rsp, 16", // Always canonical, so that it cannot fault.
     "sar rsp, 16",
+    "cmp rsp, [rcx + {kernel_gs}]",
+    "je 21f",
+    "xor esp, esp", // One that was not counts as 0 (CPU-003).
+    "21:",
     "wrgsbase rsp",
     "mov rsp, [rcx + {kernel_stack}]",
     "mov rcx, r11",
@@ -249,6 +253,10 @@ global_asm!(
     "mov rdx, [r11 + {user_gs}]",
     "shl rdx, 16",
     "sar rdx, 16",
+    "cmp rdx, [r11 + {user_gs}]",
+    "je 51f",
+    "xor edx, edx",
+    "51:",
     "wrgsbase rdx",
     "mov rdx, [rcx + {user_view}]",
     "mov [rip + __ehdr_start + {root}], rdx",

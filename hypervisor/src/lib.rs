@@ -5,6 +5,9 @@
 #![cfg_attr(not(any(test, feature = "fuzzing")), no_std)]
 #![deny(unsafe_code)]
 
+#[macro_use]
+pub mod mutants;
+
 #[allow(unsafe_code, reason = "the machine is touched here and nowhere else")]
 pub mod arch;
 pub mod boot;

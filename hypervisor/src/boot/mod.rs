@@ -28,6 +28,13 @@ pub fn start(mut machine: Machine) -> ! {
             refuse_image(error.message())
         }
     };
+    #[cfg(feature = "mutants")]
+    {
+        crate::mutants::select(image.name());
+        if mutant!(LeafKeepsGlobal) {
+            crate::arch::x86_64::cpu::enable_global_pages();
+        }
+    }
     if let Some(port) = image.debug_exit_port() {
         machine::set_debug_exit_port(port);
     }

@@ -49,6 +49,10 @@ pub fn call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
     let Reply { status, value } = Reply::from(result);
     frame.rax = status;
     frame.rdx = value;
+    frame.rbx ^= u64::from(mutant!(RegisterClobbered) && result == Err(Error::InvalidArgument));
+    if mutant!(AddressLeaks) {
+        frame.rcx = crate::mmu::HYPERVISOR_START;
+    }
 }
 
 /// The calls that [`fast`] leaves, and that return to their caller with a value.
@@ -82,15 +86,15 @@ fn run_long(domain: &Domain, vcpu: &Vcpu, function: Function, arguments: Argumen
 // --- BASE --------------------------------------------------------------------------------------------------
 
 pub(super) fn version() -> Result<u64, Error> {
-    Ok(version::CURRENT.to_bits().into())
+    Ok(u64::from(version::CURRENT.to_bits()) + u64::from(mutant!(VersionDiffers)))
 }
 
 pub(super) fn probe(extension: u64) -> Result<u64, Error> {
-    Ok(extension_version(extension))
+    Ok(extension_version(extension) | u64::from(mutant!(ProbeAdmitsMore) && extension == 8))
 }
 
 pub(super) fn clock() -> Result<u64, Error> {
-    Ok(time::now_ns())
+    Ok(time::now_ns() ^ (u64::from(mutant!(ClockGoesBack)) << 20))
 }
 
 pub(super) fn batch(domain: &Domain, vcpu: &Vcpu, list: u64, count: u64) -> Result<u64, Error> {
@@ -98,7 +102,7 @@ pub(super) fn batch(domain: &Domain, vcpu: &Vcpu, list: u64, count: u64) -> Resu
     if count > MAX_BATCH {
         return Err(Error::InvalidArgument);
     }
-    domain.memory.check(list, count * BYTES, 8)?;
+    domain.memory.check(list, if mutant!(BatchUnchecked) { BYTES } else { count * BYTES }, 8)?;
     let (began, mut long_calls) = (time::now_ns(), 0);
     for number in 0..count {
         let place = list + number * BYTES;
@@ -107,6 +111,9 @@ pub(super) fn batch(domain: &Domain, vcpu: &Vcpu, list: u64, count: u64) -> Resu
         let Reply { status, value } = run_in_batch(domain, vcpu, id, arguments);
         let results = [status, if status == 0 { value } else { 0 }];
         domain.memory.store(place + offset_of!(BatchEntry, status) as u64, results)?;
+        if mutant!(BatchStopsAtError) && status != 0 {
+            return Ok(count);
+        }
         if is_long(domain, id) {
             long_calls += 1;
             if long_calls == MAX_LONG_CALLS || time::now_ns() - began > LONG_BATCH_NS {
@@ -121,7 +128,7 @@ const _: () = assert!(offset_of!(BatchEntry, value) == offset_of!(BatchEntry, st
 
 fn run_in_batch(domain: &Domain, vcpu: &Vcpu, id: u64, arguments: Arguments) -> Reply {
     // They would take effect only behind the last entry, or within themselves.
-    if id == call::Sched::Block.id().0 || id == call::Base::Batch.id().0 {
+    if (id == call::Sched::Block.id().0 && !mutant!(BatchBlocks)) || id == call::Base::Batch.id().0 {
         return Reply::from(Err(Error::InvalidArgument));
     }
     let [first, second, third, fourth] = arguments;
@@ -151,10 +158,13 @@ fn register_area(domain: &Domain, vcpu: &Vcpu, address: u64) -> Result<u64, Erro
     area.set_vcpu(vcpu.number);
     area.set_time_ns(0);
     area.set_time_tsc(counter);
-    area.set_time_mul(multiplier);
+    area.set_time_mul(multiplier + if mutant!(ClocksDiffer) { multiplier / 16 } else { 0 });
+    if mutant!(AreaOverwritten) {
+        area.set_kernel_stack(0);
+    }
     area.end_time_update();
     area.set_hidden_faults(vcpu.hidden_faults.get());
-    if vcpu.area.get().is_some() {
+    if vcpu.area.get().is_some() && !mutant!(AreaForgetsEvents) {
         // What was marked in the old area is looked for again.
         area.mark_all_pending();
     }
@@ -178,6 +188,9 @@ fn check_virtual(address: u64) -> Result<(), Error> {
 
 fn set_entries(domain: &Domain, vcpu: &Vcpu, event: u64, system_call: u64) -> Result<u64, Error> {
     check_virtual(event)?;
+    if mutant!(EntriesByHalves) {
+        vcpu.event_entry.set(event);
+    }
     check_virtual(system_call)?;
     vcpu.event_entry.set(event);
     vcpu.system_call_entry.set(system_call);
@@ -223,7 +236,7 @@ fn store_cpuid(domain: &Domain, leaf: u64, subleaf: u64, address: u64) -> Result
     let [mut eax, mut ebx, mut ecx, mut edx] = cpu::cpuid(leaf, subleaf);
     match leaf {
         // Absent: MONITOR, VMX, SMX, PDCM, PCID, x2APIC, TSC deadline; MCE, APIC, MTRR, MCA.
-        1 => {
+        1 if !mutant!(CpuidShowsAll) => {
             ecx &= !(1 << 3 | 1 << 5 | 1 << 6 | 1 << 15 | 1 << 17 | 1 << 21 | 1 << 24);
             edx &= !(1 << 7 | 1 << 9 | 1 << 12 | 1 << 14);
         }
@@ -291,8 +304,12 @@ fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Result<u64, Err
     let mut bindings = domain.bindings.lock();
     let port = bindings.bind(Binding { kind, argument: argument as u32, vcpu: vcpu as u32 })?;
     // Under the lock, so that the first occurrence comes after it.
-    ports.set_mask(port);
-    ports.clear_pending(port);
+    if !mutant!(BindLeavesOpen) {
+        ports.set_mask(port);
+    }
+    if !mutant!(BindLeavesPending) {
+        ports.clear_pending(port);
+    }
     if kind == PortKind::Device {
         domain.devices.note(argument as u32, Change::Bound);
     }
@@ -322,7 +339,8 @@ pub(super) fn send(domain: &Domain, port: u64) -> Result<u64, Error> {
         PortKind::Ipi => events::post(domain, port as u32, binding.vcpu),
         PortKind::Doorbell => {
             let end = domain.channels.get(binding.argument as usize).ok_or(Error::Denied)?;
-            registry::post(VcpuId { domain: end.peer, vcpu: 0 }, 1 << end.peer_channel);
+            let channel = if mutant!(DoorbellOfOthers) { 1 } else { end.peer_channel };
+            registry::post(VcpuId { domain: end.peer, vcpu: 0 }, 1 << channel);
         }
         _ => return Err(Error::Denied),
     }
@@ -333,7 +351,7 @@ pub(super) fn unmask(domain: &Domain, port: u64) -> Result<u64, Error> {
     let binding = domain.bindings.lock().get(port)?;
     let ports = domain.ports.get().ok_or(Error::WrongState)?;
     ports.clear_mask(port as u32);
-    if ports.is_pending(port as u32) {
+    if ports.is_pending(port as u32) && !mutant!(UnmaskForgets) {
         events::notify(domain, port as u32, binding.vcpu);
     }
     Ok(0)
@@ -370,6 +388,7 @@ pub(super) fn load_root(
     flags: u64,
     user_root: u64,
 ) -> Result<u64, Error> {
+    let flags = if mutant!(LoadRootTakesAnyFlag) { flags & 1 } else { flags };
     let flags = LoadRootFlags::from_bits(flags).ok_or(Error::InvalidArgument)?;
     if user_root != 0 {
         return Err(Error::InvalidArgument);
@@ -382,8 +401,12 @@ pub(super) fn load_root(
 }
 
 pub(super) fn flush_page(domain: &Domain, vcpu: &Vcpu, address: u64, set: [u64; 2]) -> Result<u64, Error> {
-    if concerns(domain, vcpu, set)? {
+    if concerns(domain, vcpu, set)? && !mutant!(FlushPageDoesNothing) {
         domain.mmu.lock().flush_page(vcpu.root.get().number, address);
+        #[cfg(feature = "mutants")]
+        if mutant!(FillAfterFlush) {
+            domain.mmu.lock().load_again(&domain.memory);
+        }
     }
     Ok(0)
 }
@@ -394,6 +417,7 @@ pub(super) fn flush(
     [address, bytes]: [u64; 2],
     set: [u64; 2],
 ) -> Result<u64, Error> {
+    let bytes = if mutant!(FlushRangeTooShort) { bytes / 2 } else { bytes };
     if concerns(domain, vcpu, set)? && bytes != 0 {
         domain.mmu.lock().flush_range(vcpu.root.get().number, address, bytes);
     }
@@ -402,7 +426,10 @@ pub(super) fn flush(
 
 pub(super) fn flush_all(domain: &Domain, vcpu: &Vcpu, set: [u64; 2], flags: u64) -> Result<u64, Error> {
     let flags = FlushAllFlags::from_bits(flags).ok_or(Error::InvalidArgument)?;
-    if concerns(domain, vcpu, set)? {
+    if mutant!(CallsClobberVectors) {
+        cpu::initialize_extended_state();
+    }
+    if concerns(domain, vcpu, set)? && !mutant!(FlushAllDoesNothing) {
         let every_root = flags.contains(FlushAllFlags::EVERY_ROOT);
         domain.mmu.lock().flush_all(vcpu.root.get().number, every_root);
     }
@@ -430,9 +457,24 @@ fn set_common_slots(domain: &Domain, address: u64) -> Result<u64, Error> {
 
 pub(super) fn set_deadline(domain: &Domain, vcpu: &Vcpu, deadline_ns: u64) -> Result<u64, Error> {
     let entry = registry::entry(domain.vcpu_id(vcpu));
-    if deadline_ns <= time::now_ns() {
-        entry.set_deadline_ns(registry::NEVER);
+    let early_ns = if mutant!(DeadlineEarly) { 30_000 } else { 0 };
+    let deadline_ns =
+        if deadline_ns == registry::NEVER { deadline_ns } else { deadline_ns.saturating_sub(early_ns) };
+    if mutant!(DeadlineNotReplaced) && entry.deadline_ns() < deadline_ns {
+        return Ok(0);
+    }
+    if mutant!(DeadlineTakesBack) {
+        (1..64).for_each(|port| domain.ports.get().into_iter().for_each(|ports| ports.clear_pending(port)));
+    }
+    if deadline_ns <= time::now_ns() && mutant!(DeadlineTwice) {
         events::raise_timer(domain, vcpu.number);
+        entry.set_deadline_ns(time::now_ns() + 100_000);
+        turn::note_deadline(time::now_ns() + 100_000);
+    } else if deadline_ns <= time::now_ns() {
+        entry.set_deadline_ns(registry::NEVER);
+        if !mutant!(PastDeadlineLost) {
+            events::raise_timer(domain, vcpu.number);
+        }
     } else {
         entry.set_deadline_ns(deadline_ns);
         turn::note_deadline(deadline_ns);
@@ -457,9 +499,12 @@ fn write_console(domain: &Domain, address: u64, bytes: u64) -> Result<u64, Error
 }
 
 fn read_console(domain: &Domain, address: u64, room: u64) -> Result<u64, Error> {
-    domain.memory.check(address, room, 1)?;
+    domain.memory.check(address, if mutant!(ConsoleUnchecked) { room & 127 } else { room }, 1)?;
     let room = room.min(MAX_CONSOLE_BYTES as u64);
     for offset in 0..room {
+        if mutant!(ConsoleStoresMore) {
+            domain.memory.store(address + offset, 0u8)?;
+        }
         let Some(byte) = console::take(domain.number) else { return Ok(offset) };
         domain.memory.store(address + offset, byte)?;
     }
@@ -475,7 +520,7 @@ pub(super) fn yield_now() -> Result<u64, Error> {
 
 /// Without an area the vCPU could never be told that an event is there.
 pub(super) fn block(vcpu: &Vcpu) -> Result<u64, Error> {
-    vcpu.area.get().ok_or(Error::WrongState)?.set_events_enabled(true);
+    vcpu.area.get().ok_or(Error::WrongState)?.set_events_enabled(!mutant!(BlockKeepsMask));
     vcpu.blocked.set(true);
     cpu().reschedule.set(true);
     Ok(0)
@@ -486,6 +531,7 @@ fn shutdown(domain: &Domain, frame: &Frame) -> Result<u64, Error> {
     const REBOOT: u64 = ShutdownReason::Reboot as u64;
     const CRASH: u64 = ShutdownReason::Crash as u64;
     match frame.rdi {
+        POWER_OFF if mutant!(ShutdownReturns) => Ok(0),
         POWER_OFF => domain.stop(ExitStatus::from_guest(frame.rsi)),
         REBOOT => lifecycle::reboot(domain),
         CRASH => lifecycle::crash(domain, "the kernel reported itself broken", 0),

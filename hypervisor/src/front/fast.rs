@@ -92,6 +92,9 @@ macro_rules! calls {
 
 /// What has no function.
 extern "C" fn unknown(_: u64, _: u64, _: u64, _: u64) -> Reply {
+    if mutant!(UnknownIsInvalid) {
+        return Reply::from(Err(Error::InvalidArgument));
+    }
     Reply { status: Error::NotSupported.to_status() as u64, value: 0 }
 }
 
@@ -113,7 +116,8 @@ calls! {
     Event::Unmask.id() => unmask: |caller, [port, ..]| calls::unmask(caller.domain, port);
     Event::Eoi.id() => end_interrupt: |caller, [port, ..]| calls::end_interrupt(caller.domain, port);
     // Going back delivers; there is nothing else to do.
-    Event::Deliver.id() => deliver: |_, _| Ok(0);
+    Event::Deliver.id() => deliver: |_, [unused, ..]|
+        if mutant!(UnusedMustBeZero) && unused != 0 { Err(Error::InvalidArgument) } else { Ok(0) };
     Mmu::LoadRoot.id() => load_root: |caller, [root, flags, user_root, _]|
         calls::load_root(caller.domain, caller.vcpu, root, flags, user_root);
     Mmu::FlushPage.id() => flush_page: |caller, [address, mask, base, _]|

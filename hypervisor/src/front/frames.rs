@@ -27,7 +27,8 @@ pub const ENTRY_FLAGS: u64 = INTERRUPT_FLAG | FIXED_FLAG;
 /// Delivers trap `number` to the guest kernel, or ends the domain if it cannot take it.
 pub fn deliver(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, number: u64, error: u64, address: u64) {
     let Some(gate) = gate(vcpu, number) else { lifecycle::crash(domain, cause(number), address) };
-    if enter_kernel(vcpu, frame, gate.entry, error, gate.flags & TrapGate::MASK_EVENTS != 0).is_err() {
+    let masks = gate.flags & TrapGate::MASK_EVENTS != 0 && !mutant!(TrapsDoNotMask);
+    if enter_kernel(vcpu, frame, gate.entry, error, masks).is_err() {
         deliver_double_fault(domain, vcpu, frame, address);
     }
 }
@@ -86,7 +87,9 @@ pub fn software_vector(rip: u64) -> Option<u64> {
 pub fn software_interrupt(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, number: u64, length: u64) {
     let is_open = match vcpu.mode.get() {
         Mode::Kernel => true,
-        Mode::User => gate(vcpu, number).is_some_and(|gate| gate.flags & 3 == TrapGate::USER),
+        Mode::User => {
+            mutant!(GatesAreOpen) || gate(vcpu, number).is_some_and(|gate| gate.flags & 3 == TrapGate::USER)
+        }
     };
     if is_open {
         frame.rip = frame.rip.wrapping_add(length);
@@ -103,7 +106,7 @@ pub fn software_interrupt(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, numbe
 /// Delivers the event upcall. The caller has checked that an entry is registered and events are accepted.
 pub fn deliver_event(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
     let entry = vcpu.event_entry.get();
-    if enter_kernel(vcpu, frame, entry, 0, true).is_err() {
+    if enter_kernel(vcpu, frame, entry, 0, !mutant!(UpcallsDoNotMask)).is_err() {
         // The stack is bad; the guest learns it as a double fault.
         deliver(domain, vcpu, frame, vector::DOUBLE_FAULT, 0, 0);
     }
@@ -121,6 +124,7 @@ fn enter_kernel(
 ) -> Result<(), NotAccessible> {
     let stack = match vcpu.mode.get() {
         // There is no way into user mode without an area.
+        Mode::User if mutant!(StackOfProgram) => frame.rsp,
         Mode::User => vcpu.area_or_none().kernel_stack(),
         Mode::Kernel => frame.rsp,
     };
@@ -145,7 +149,7 @@ fn push(
     } else {
         (SELECTORS.kernel_cs, SELECTORS.kernel_ss, area.events_enabled())
     };
-    let rflags = virtual_flags(frame.rflags, enabled);
+    let rflags = virtual_flags(frame.rflags, enabled || mutant!(FrameHidesMask));
     guest::push_trap(vcpu, top, frame, guest::Pushed { error, rflags, cs, ss })?;
     if from_user {
         exchange_gs_for_kernel(area);
@@ -162,10 +166,11 @@ fn push(
 
 /// Sets `frame` so that leaving, by `sysret`, starts at `entry` with clean flags.
 fn start_at(frame: &mut Frame, entry: u64) {
+    let flags = ENTRY_FLAGS | if mutant!(AlignmentCheckKept) { frame.rflags & 1 << 18 } else { 0 };
     frame.rip = entry;
     frame.rcx = entry;
-    frame.rflags = ENTRY_FLAGS;
-    frame.r11 = ENTRY_FLAGS;
+    frame.rflags = flags;
+    frame.r11 = flags;
     frame.cs = selector::USER_CODE.into();
     frame.ss = selector::USER_DATA.into();
 }
@@ -177,7 +182,9 @@ const fn virtual_flags(flags: u64, enabled: bool) -> u64 {
 }
 
 fn exchange_gs_for_kernel(area: Area) {
-    area.set_user_gs_base(cpu::guest_gs());
+    if !mutant!(GsBaseLost) {
+        area.set_user_gs_base(cpu::guest_gs());
+    }
     cpu::set_guest_gs(area.kernel_gs_base());
 }
 
@@ -195,7 +202,7 @@ pub fn deliver_system_call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
     area.set_user_rip(frame.rip);
     area.set_user_rflags(virtual_flags(frame.rflags, true));
     exchange_gs_for_kernel(area);
-    area.set_events_enabled(false);
+    area.set_events_enabled(mutant!(SystemCallsDoNotMask));
     vcpu.mode.set(Mode::Kernel);
     frame.rsp = area.kernel_stack();
     start_at(frame, entry);
@@ -207,8 +214,10 @@ pub fn iret(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
         lifecycle::crash(domain, "iret from a stack that is not accessible", frame.rsp);
     };
     let privilege = from.cs & 3;
-    let is_known = privilege == 0 || (privilege == 3 && vcpu.area.get().is_some());
-    if !cpu::is_canonical(from.rip) || !is_known {
+    let is_known = privilege == 0
+        || (mutant!(IretTakesAnyLevel) && privilege != 3)
+        || (privilege == 3 && vcpu.area.get().is_some());
+    if (!cpu::is_canonical(from.rip) && !mutant!(IretTakesAnyRip)) || !is_known {
         deliver(domain, vcpu, frame, vector::GENERAL_PROTECTION, 0, 0);
         return;
     }
@@ -225,7 +234,7 @@ pub fn iret(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
         vcpu.mode.set(Mode::User);
         cpu::set_guest_gs(area.user_gs_base());
         area.set_events_enabled(true);
-    } else {
+    } else if !mutant!(IretKeepsMask) {
         area.set_events_enabled(from.rflags & INTERRUPT_FLAG != 0);
     }
 }

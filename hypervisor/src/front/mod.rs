@@ -33,6 +33,7 @@ pub mod vector {
 pub fn system_call(frame: &mut Frame) {
     let (domain, vcpu) = (domain(), current_vcpu());
     match vcpu.mode.get() {
+        Mode::User if mutant!(ProgramsCall) && frame.rax >> 16 == 1 => calls::call(domain, vcpu, frame),
         Mode::Kernel => calls::call(domain, vcpu, frame),
         Mode::User => frames::deliver_system_call(domain, vcpu, frame),
     }
@@ -45,7 +46,7 @@ pub fn page_fault(frame: &mut Frame, address: u64) {
     match load(domain, vcpu, address, access) {
         Ok(()) => {}
         Err(Failure::Fault(code)) => {
-            if let Some(area) = vcpu.area.get() {
+            if let Some(area) = vcpu.area.get().filter(|_| !mutant!(FaultAddressLost)) {
                 area.set_fault_address(address);
             }
             frames::deliver(domain, vcpu, frame, vector::PAGE_FAULT, code, address);
@@ -97,7 +98,10 @@ fn breakpoint_or_protection(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
     let called = if frame.error & FROM_TABLE != 0 { frames::software_vector(frame.rip) } else { None };
     match called {
         Some(number) => frames::software_interrupt(domain, vcpu, frame, number, 2),
-        None => frames::deliver(domain, vcpu, frame, vector::GENERAL_PROTECTION, 0, 0),
+        None => {
+            let error = if mutant!(ErrorCodeOfProcessor) { frame.error } else { 0 };
+            frames::deliver(domain, vcpu, frame, vector::GENERAL_PROTECTION, error, 0)
+        }
     }
 }
 
@@ -119,7 +123,11 @@ fn see_to(frame: &mut Frame) {
         turn::choose(frame);
     }
     let vcpu = current_vcpu();
-    if vcpu.has_pending_event() && vcpu.accepts_events() && vcpu.event_entry.get() != 0 {
+    if vcpu.has_pending_event()
+        && vcpu.accepts_events()
+        && vcpu.event_entry.get() != 0
+        && !mutant!(NeverDelivered)
+    {
         frames::deliver_event(domain(), vcpu, frame);
     }
     if !is_canonical(frame.rip) {

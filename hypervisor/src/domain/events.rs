@@ -45,7 +45,8 @@ impl Bindings {
         if binding.kind != PortKind::Ipi && self.ports.iter().flatten().any(is_same) {
             return Err(Error::WrongState);
         }
-        let free = (1..MAX_BOUND_PORTS).find(|port| self.ports[*port].is_none()).ok_or(Error::NoResources)?;
+        let ports = if mutant!(FewPorts) { MAX_BOUND_PORTS / 2 } else { MAX_BOUND_PORTS };
+        let free = (1..ports).find(|port| self.ports[*port].is_none()).ok_or(Error::NoResources)?;
         self.ports[free] = Some(binding);
         Ok(free as u32)
     }
@@ -68,7 +69,8 @@ impl Bindings {
         if port == 0 || port >= pvops_abi::layout::MAX_PORTS as u64 {
             return Err(Error::InvalidArgument);
         }
-        self.ports.get(port as usize).copied().flatten().ok_or(Error::WrongState)
+        let error = if mutant!(UnboundIsInvalid) { Error::InvalidArgument } else { Error::WrongState };
+        self.ports.get(port as usize).copied().flatten().ok_or(error)
     }
 
     /// Whether any port is bound.
@@ -113,7 +115,7 @@ fn raise(domain: &Domain, is_meant: impl Fn(&Binding) -> bool) {
 pub fn post(domain: &Domain, port: u32, vcpu: u32) {
     let Some(ports) = domain.ports.get() else { return };
     ports.set_pending(port);
-    if ports.is_masked(port) {
+    if (ports.is_masked(port) && !mutant!(MaskIgnored)) || mutant!(EventLost) {
         return;
     }
     notify(domain, port, vcpu);

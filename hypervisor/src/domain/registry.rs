@@ -177,7 +177,7 @@ pub fn post(id: VcpuId, mail: u64) {
     let target = entry.cpu.load(Ordering::Relaxed);
     if target == cpu().number.get() {
         wake(id, entry);
-    } else if before == 0 {
+    } else if before == 0 && !mutant!(IpiSkipped) {
         apic::send(machine::apic_id(target), apic::vector::KICK.into());
     }
 }

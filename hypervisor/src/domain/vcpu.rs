@@ -180,14 +180,15 @@ impl Vcpu {
 
     /// Tells the entry code what it may do by itself, after a change of what the guest registered.
     pub fn note_registrations(&self, domain: &Domain) {
-        let is_fast = self.area.get().is_some() && !domain.devices.has_ports;
+        // The mutants of these ways are on the long one.
+        let is_fast = self.area.get().is_some() && !domain.devices.has_ports && !mutant!(any);
         self.fast_system_call_entry.set(if is_fast { self.system_call_entry.get() } else { 0 });
     }
 
     /// Whether an event may be delivered now: always in user mode, by the guest's flag in kernel mode.
     #[must_use]
     pub fn accepts_events(&self) -> bool {
-        self.mode.get() == Mode::User || self.area_or_none().events_enabled()
+        mutant!(DeliveredWhileMasked) || self.mode.get() == Mode::User || self.area_or_none().events_enabled()
     }
 
     /// Its area, or one in which events are masked and none is pending.

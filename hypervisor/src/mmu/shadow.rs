@@ -111,6 +111,9 @@ pub struct Shadow<T> {
     /// Where a root may be found, by a few bits of its address.
     hints: [u8; MAX_ROOTS],
     clock: u64,
+    /// The translation loaded last, for a mutant that loads it again.
+    #[cfg(feature = "mutants")]
+    last_loaded: Option<(usize, u64, bool, super::walk::Translation)>,
 }
 
 impl LoadedRoot {
@@ -144,6 +147,8 @@ impl<T: ShadowTables> Shadow<T> {
             loaded: [0; MAX_VCPUS],
             hints: [0; MAX_ROOTS],
             clock: 0,
+            #[cfg(feature = "mutants")]
+            last_loaded: None,
         }
     }
 

@@ -95,7 +95,8 @@ pub fn walk(memory: &impl GuestTables, root: u64, address: u64, access: Access) 
     // from another vCPU only delays itself: after a few rounds the fault is simply taken once more.
     for _ in 0..4 {
         let path = look(memory, root, address, access)?;
-        if path.mark(memory, access) {
+        let access = Access { write: access.write || mutant!(DirtyTooEarly), ..access };
+        if mutant!(AccessedLost) || path.mark(memory, access) {
             return Ok(path);
         }
     }
@@ -180,7 +181,8 @@ impl Passed {
 fn entry_at<const LEVEL: u8>(memory: &impl GuestTables, table: u64, address: u64) -> Result<Passed, u64> {
     let place = (table & FRAME) + index(address, LEVEL) as u64 * 8;
     let entry = memory.load(place).ok_or(error::PRESENT | error::RESERVED)?;
-    if entry & PRESENT != 0 { Ok(Passed { place, entry }) } else { Err(0) }
+    let cause = if mutant!(AbsentShownPresent) { error::PRESENT } else { 0 };
+    if entry & PRESENT != 0 { Ok(Passed { place, entry }) } else { Err(cause) }
 }
 
 /// The leaf, what is above it, and its level; or the cause of the fault.
@@ -198,7 +200,7 @@ fn descend(memory: &impl GuestTables, root: u64, address: u64) -> Result<(Passed
     }
     let second = entry_at::<2>(memory, third.entry, address)?;
     if second.entry & LARGE != 0 {
-        let is_valid = second.entry & large_reserved(2) == 0;
+        let is_valid = second.entry & large_reserved(2) == 0 || mutant!(ReservedBitsTaken);
         return if is_valid { Ok((second, [third, fourth, NOTHING], 2)) } else { Err(RESERVED) };
     }
     let first = entry_at::<1>(memory, second.entry, address)?;
@@ -230,7 +232,7 @@ fn translation(leaf: Passed, upper: [Passed; 3], level: u8, page_mask: u64, host
 pub fn look(memory: &impl GuestTables, root: u64, address: u64, access: Access) -> Result<Path, u64> {
     let fault = |cause| access.error_code(cause);
     if !is_guest_address(address) {
-        return Err(fault(0));
+        return Err(fault(if mutant!(ReservedShownPresent) { error::PRESENT } else { 0 }));
     }
     let (leaf, upper, level) = descend(memory, root, address).map_err(fault)?;
     let page_mask = span(level) - 1;
@@ -239,10 +241,16 @@ pub fn look(memory: &impl GuestTables, root: u64, address: u64, access: Access) 
         return Err(fault(error::PRESENT | error::RESERVED));
     };
     let mut translation = translation(leaf, upper, level, page_mask, host);
+    translation.writable |= mutant!(UpperRightsIgnored) && leaf.entry & WRITABLE != 0;
+    translation.user |= mutant!(UserViewShowsKernel) && access.user;
     let Translation { writable, user, no_execute, .. } = translation;
     let refused = (access.write && !writable)
         || (access.user && !user)
         || (access.execute && (no_execute || (!access.user && user)));
+    let refused = refused && !(mutant!(KernelRunsUserPages) && access.execute && !access.user && !no_execute);
+    if refused && mutant!(RefusedMarks) {
+        memory.set_bits(leaf.place, leaf.entry, ACCESSED);
+    }
     if refused {
         return Err(fault(error::PRESENT));
     }

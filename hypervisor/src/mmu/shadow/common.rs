@@ -20,7 +20,7 @@ impl<T: ShadowTables> Shadow<T> {
             slots[slot / 64] &= !(1 << (slot % 64));
         }
         let count: u32 = slots.iter().map(|word| word.count_ones()).sum();
-        if count as usize > MAX_COMMON_SLOTS {
+        if count as usize > if mutant!(FewCommonSlots) { 8 } else { MAX_COMMON_SLOTS } {
             return Err(Failure::PoolExhausted);
         }
         if self.common.is_none() {

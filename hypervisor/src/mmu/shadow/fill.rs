@@ -1,7 +1,7 @@
 //! Fill: from a fault to a leaf in the right subtree.
 
 use super::super::bits::{
-    ACCESSED, CACHE_DISABLE, DIRTY, FRAME, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE, WRITE_THROUGH,
+    ACCESSED, CACHE_DISABLE, DIRTY, FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE, WRITE_THROUGH,
 };
 use super::super::memory::{GuestTables, HostPage, PageKind, ShadowTables, Table};
 use super::super::walk::{Access, Path, Translation, error, look, walk};
@@ -25,10 +25,13 @@ fn leaf_entry(translation: Translation, level: u8, host: HostPage, no_execute: b
     if level > 1 {
         entry |= LARGE;
     }
-    if translation.writable && translation.dirty {
+    if mutant!(LeafKeepsGlobal) && translation.global {
+        entry |= GLOBAL;
+    }
+    if translation.writable && (translation.dirty || mutant!(WritableWhileClean)) {
         entry |= WRITABLE | DIRTY;
     }
-    if translation.no_execute || no_execute {
+    if translation.no_execute || (no_execute && !mutant!(KernelRunsUserPages)) {
         entry |= NO_EXECUTE;
     }
     entry
@@ -44,7 +47,8 @@ struct Place {
 /// leaves no marks.
 #[inline(never)]
 fn refused_in_common(memory: &impl GuestTables, guest_root: u64, address: u64, access: Access) -> Failure {
-    let refused = look(memory, guest_root, address, access).map(|_| access.error_code(error::PRESENT));
+    let cause = if mutant!(CommonSlotShownAbsent) { 0 } else { error::PRESENT };
+    let refused = look(memory, guest_root, address, access).map(|_| access.error_code(cause));
     Failure::Fault(refused.unwrap_or_else(|code| code))
 }
 
@@ -65,6 +69,11 @@ impl<T: ShadowTables> Shadow<T> {
             return Err(refused_in_common(memory, guest_root, address, access));
         }
         let path = walk(memory, guest_root, address, access).map_err(Failure::Fault)?;
+        if mutant!(FaultAroundUnmarked)
+            && let Ok(next) = look(memory, guest_root, address.wrapping_add(4096), Access::KERNEL_READ)
+        {
+            self.load(memory, number, address.wrapping_add(4096), false, next.translation)?;
+        }
         self.load(memory, number, address, access.user, path.translation).map(|_| ())
     }
 
@@ -85,7 +94,8 @@ impl<T: ShadowTables> Shadow<T> {
         let mut done = 0;
         while done < pages {
             let Some(at) = address.checked_add(done * 4096) else { break };
-            let Ok(path) = walk(memory, guest_root, at, Access::KERNEL_READ) else { break };
+            let access = Access { write: mutant!(PopulateDirties), ..Access::KERNEL_READ };
+            let Ok(path) = walk(memory, guest_root, at, access) else { break };
             let loaded = self.load(memory, number, at, false, path.translation)?;
             done += 1;
             if let Some(loaded) = loaded {
@@ -133,6 +143,10 @@ impl<T: ShadowTables> Shadow<T> {
         user_access: bool,
         translation: Translation,
     ) -> Result<Option<Loaded>, Failure> {
+        #[cfg(feature = "mutants")]
+        {
+            self.last_loaded = Some((number, address, user_access, translation));
+        }
         let (level, host) = match translation.level {
             0 => return Ok(None),
             1 => (1, translation.host),
@@ -145,6 +159,15 @@ impl<T: ShadowTables> Shadow<T> {
         let entry = leaf_entry(translation, level, host, no_execute);
         let table = self.install(place.directory, address, [translation.level, level], entry)?;
         Ok((translation.level == 1).then_some(Loaded { table, no_execute }))
+    }
+
+    /// Loads the last translation again, whatever the tables say now: a load that a flush did not exclude.
+    #[cfg(feature = "mutants")]
+    pub fn load_again(&mut self, memory: &impl GuestTables) {
+        if let Some((number, address, user_access, translation)) = self.last_loaded {
+            // Without room it is not loaded, as any.
+            _ = self.load(memory, number, address, user_access, translation);
+        }
     }
 
     /// The largest leaf, at most the guest's, that the host allows around `offset` of the page.
@@ -181,7 +204,8 @@ impl<T: ShadowTables> Shadow<T> {
                 directory
             };
             if kernel_entry & PRESENT == 0 {
-                let borrowed = self.tables.address(directory) | TABLE_BITS | NO_EXECUTE;
+                let no_execute = if mutant!(KernelRunsUserPages) { 0 } else { NO_EXECUTE };
+                let borrowed = self.tables.address(directory) | TABLE_BITS | no_execute;
                 self.fill_slot(number, kernel, slot, borrowed);
             }
             return Ok(Place { directory, no_execute: false });

@@ -19,7 +19,7 @@ enum Step {
 impl<T: ShadowTables> Shadow<T> {
     /// Drops the translation of the page at `address` in root `number`, and in every root if it may be global.
     pub fn flush_page(&mut self, number: usize, address: u64) {
-        let had_pieces = if self.global_outside_common {
+        let had_pieces = if self.global_outside_common && !mutant!(GlobalFlushedInOneRoot) {
             self.forget_page_everywhere(address)
         } else {
             self.forget_page(number, address)
@@ -57,6 +57,9 @@ impl<T: ShadowTables> Shadow<T> {
             return false;
         }
         if self.is_common(slot) {
+            if mutant!(CommonSlotNotFlushed) {
+                return false;
+            }
             // A root need not be linked to all common subtrees.
             let common = self.common.unwrap_or(kernel);
             return self.forget_below(self.tables.read(common, slot), address);

@@ -86,6 +86,9 @@ pub fn build(memory: &mut [u8], kernel: &Kernel<'_>, request: Request<'_>) -> Re
     check_ranges(kernel, virt, extras_end, bytes)?;
     let image = &mut memory[image_phys as usize..after_image as usize];
     kernel.load(image, virt.wrapping_sub(kernel.start))?;
+    if mutant!(MemoryDirty) {
+        memory[bytes as usize - 8] = 1;
+    }
     write_hypercall_page(&mut memory[hypercall_page as usize..][..PAGE as usize]);
 
     let mut builder = Tables { memory, root: tables, next: tables + PAGE, end: tables + table_bytes };
@@ -114,6 +117,9 @@ pub fn build(memory: &mut [u8], kernel: &Kernel<'_>, request: Request<'_>) -> Re
     let registers = request.devices.iter().filter_map(|device| device.mmio);
     regions.extend(registers.map(|range| region(range.base, range.end(), MemoryKind::Device)));
     regions.sort_unstable_by_key(|region| region.start);
+    if mutant!(MapUnsorted) {
+        regions.swap(1, 2);
+    }
     let start_info = StartInfo {
         magic: START_INFO_MAGIC,
         size: size_of::<StartInfo>() as u32,
@@ -122,7 +128,7 @@ pub fn build(memory: &mut [u8], kernel: &Kernel<'_>, request: Request<'_>) -> Re
         abi_version: version::CURRENT.to_bits(),
         implementation: implementation::PVOPS_HYPERVISOR,
         execution_mode: ExecutionMode::Deprivileged as u32,
-        vcpu_count: request.vcpu_count,
+        vcpu_count: request.vcpu_count + u32::from(mutant!(VcpuTooMany)),
         memory_map: info + size_of::<StartInfo>() as u64,
         memory_map_count: regions.len() as u32,
         command_line_bytes: request.command_line.len() as u32,
@@ -203,7 +209,7 @@ fn check_ranges(kernel: &Kernel<'_>, virt: u64, extras_end: u64, bytes: u64) -> 
 /// The stubs: `endbr64; syscall; ret` for calls, and `endbr64; mov eax, id; syscall; ud2` for iret.
 fn write_hypercall_page(page: &mut [u8]) {
     page.fill(0xcc);
-    let call = [0xf3, 0x0f, 0x1e, 0xfa, 0x0f, 0x05, 0xc3];
+    let call = [if mutant!(EndbrMissing) { 0x90 } else { 0xf3 }, 0x0f, 0x1e, 0xfa, 0x0f, 0x05, 0xc3];
     let [a, b, c, d] = (Cpu::Iret.id().0 as u32).to_le_bytes();
     let iret = [0xf3, 0x0f, 0x1e, 0xfa, 0xb8, a, b, c, d, 0x0f, 0x05, 0x0f, 0x0b];
     page[CALL_STUB_OFFSET as usize..][..call.len()].copy_from_slice(&call);

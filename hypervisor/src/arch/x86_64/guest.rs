@@ -192,7 +192,8 @@ impl GuestMemory {
         if bytes > self.largest_page {
             return None;
         }
-        if self.holds(address, bytes) {
+        if self.holds(address, bytes) || (mutant!(FrameOfOthers) && bytes == 4096 && address < 2 * self.bytes)
+        {
             let host = self.host.checked_add(address)?;
             return (host & (bytes - 1) == 0).then_some(HostPage { address: host, kind: PageKind::Memory });
         }
@@ -274,13 +275,14 @@ impl Area {
     pub fn at(memory: &GuestMemory, address: u64) -> Result<Self, Error> {
         let bytes = size_of::<VcpuArea>() as u64;
         let base = memory.at(address, bytes, align_of::<VcpuArea>() as u64)?;
-        if address % 4096 + bytes > 4096 {
+        if address % 4096 + bytes > 4096 && !mutant!(AreaAcrossPages) {
             return Err(Error::BadAddress);
         }
         let size_and_version: u64 = memory.load(address)?;
         let version = u64::from(pvops_abi::layout::vcpu_area::VCPU_AREA_VERSION);
         let reserved: u64 = memory.load(address + offset_of!(VcpuArea, reserved) as u64)?;
-        if size_and_version & 0xffff_ffff_ffff != bytes | version << 32 || reserved != 0 {
+        let is_right = size_and_version & 0xffff_ffff_ffff == bytes | version << 32;
+        if !(is_right || mutant!(AreaOfAnySize)) || (reserved != 0 && !mutant!(AreaReservedTaken)) {
             return Err(Error::InvalidArgument);
         }
         Ok(Self { base })
@@ -315,7 +317,8 @@ impl Area {
 
     /// Marks an event; true if none was marked before.
     pub fn mark_pending(self, word: usize) -> bool {
-        self.word(offset_of!(VcpuArea, selector)).fetch_or(1 << word, Ordering::SeqCst);
+        let bit = if mutant!(SelectorForgotten) { 0 } else { 1 << word };
+        self.word(offset_of!(VcpuArea, selector)).fetch_or(bit, Ordering::SeqCst);
         self.byte(offset_of!(VcpuArea, events_pending)).swap(1, Ordering::SeqCst) == 0
     }
 

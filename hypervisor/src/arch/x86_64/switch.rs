@@ -129,8 +129,8 @@ fn restore(saved: &Saved, frame: &mut Frame) {
     unsafe {
         asm!("mov ds, {0:x}", "mov es, {1:x}", "mov fs, {2:x}", "mov gs, {3:x}",
             in(reg) ds, in(reg) es, in(reg) fs, in(reg) gs, options(nostack, preserves_flags));
-        asm!("xrstor64 [{0}]", in(reg) saved.extended.0.get(), in("eax") STATE as u32, in("edx") 0,
-            options(nostack));
+        let state = if mutant!(VectorStateLeaked) { 0 } else { STATE as u32 };
+        asm!("xrstor64 [{0}]", in(reg) saved.extended.0.get(), in("eax") state, in("edx") 0, options(nostack));
     }
     cpu::set_checked_xcr0(saved.xcr0.get());
     cpu::set_guest_fs(saved.fs_base.get());

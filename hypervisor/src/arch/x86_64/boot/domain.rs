@@ -143,6 +143,7 @@ fn first_frame(start: Start) -> Frame {
         rip: start.rip,
         rsp: start.rsp,
         rdi: start.start_info,
+        rbx: mutant!(EntryRegisterDirty).into(),
         rflags: 0x202,
         cs: selector::USER_CODE.into(),
         ss: selector::USER_DATA.into(),

@@ -27,7 +27,8 @@ mod verdict;
 mod watch;
 
 pub use failure::{Failure, Kind};
-pub use run::{Host, Request, SHUTDOWN_REQUIREMENTS, SHUTDOWN_TEST, list};
-pub use target::{Boots, Disk, EndsBy, Firmware, Need, Target};
+pub use run::{Host, Judged, Request, SHUTDOWN_REQUIREMENTS, SHUTDOWN_TEST, judge, list};
+pub use target::{Boots, Disk, EndsBy, Firmware, Limits, Need, Target};
+pub use template::PEER_COMMAND_LINE;
 pub use transcript::Planned;
 pub use verdict::Verdict;

@@ -8,7 +8,7 @@ use crate::failure::{Failure, Kind};
 use crate::lines::{self, Totals};
 use crate::report::{Outcome, Problem, Suite, TestResult};
 use crate::target::{Disk, Need, Target, WhenDone};
-use crate::template::Values;
+use crate::template::{HAS_PEER, Values};
 use crate::text::{last_lines, printable_line};
 use crate::transcript::{Conclusion, Planned, Record, Transcript};
 use crate::verdict::Verdict;
@@ -87,6 +87,32 @@ pub(crate) fn run(
         }
     }
     Ok(run.conclude())
+}
+
+/// What came of a test.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// `<group>.<name>`.
+    pub name: String,
+    /// The requirements that it covers.
+    pub requirements: Vec<String>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What it said.
+    pub detail: String,
+}
+
+/// Runs the suite without showing anything; the results, and what else went wrong.
+pub fn judge(request: &Request, host: &dyn Host) -> Result<(Vec<Judged>, Vec<String>), Failure> {
+    let outcome = run(request, host, &mut |_| ())?;
+    let judged = |test: TestResult| Judged {
+        name: test.name,
+        requirements: test.requirements,
+        verdict: test.verdict,
+        detail: test.detail,
+    };
+    let problems = outcome.problems.into_iter().map(|problem| problem.text).collect();
+    Ok((outcome.tests.into_iter().map(judged).collect(), problems))
 }
 
 /// What the suite would run.
@@ -169,6 +195,9 @@ impl Run {
         words.extend(self.after.iter().map(|test| format!("after={test}")));
         if request.lists_only {
             words.push("list=1".into());
+        }
+        if request.target.peers {
+            words.push(HAS_PEER.into());
         }
         words.join(" ")
     }

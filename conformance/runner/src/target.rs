@@ -27,6 +27,9 @@ pub struct Target {
     /// Most CPUs that `--smp` may ask for.
     #[serde(default = "one")]
     pub most_cpus: u32,
+    /// Whether it also starts a second domain, with the same image and `{peer_cmdline}`, and channels between the two.
+    #[serde(default)]
+    pub peers: bool,
     /// What has to be installed.
     #[serde(default)]
     pub needs: Vec<Need>,
@@ -212,6 +215,13 @@ impl Limits {
     /// From the suite's last line to the end of the command.
     pub const fn end(&self) -> Duration {
         Duration::from_secs(self.end_s)
+    }
+
+    /// For subjects that are expected to fail: one start, and less patience.
+    #[must_use]
+    pub fn for_broken_subjects(self) -> Self {
+        let less = |seconds: u64| (seconds * 2 / 5).max(1);
+        Self { silence_s: less(self.silence_s), end_s: less(self.end_s), restarts: 0, ..self }
     }
 }
 

@@ -1,7 +1,12 @@
-//! Placeholders in target files: `{guest}`, `{disk}`, `{cmdline}`, `{smp}`, `{scratch}`, `{here}`, and
+//! Placeholders in target files: `{guest}`, `{disk}`, `{cmdline}`, `{peer_cmdline}`, `{smp}`, `{scratch}`, `{here}`, and
 //! `{env:NAME}` or `{env:NAME:DEFAULT}`. Doubled braces are braces.
 
 use std::path::Path;
+
+/// What a second domain is told, `{peer_cmdline}`: it plays the other part of tests with two.
+pub const PEER_COMMAND_LINE: &str = "part=peer";
+/// What the suite is told when there is one.
+pub(crate) const HAS_PEER: &str = "peer=1";
 
 /// What the placeholders stand for.
 #[derive(Clone, Copy, Debug)]
@@ -50,13 +55,14 @@ fn value(name: &str, values: &Values<'_>) -> Result<String, String> {
         "guest" => path(values.guest),
         "disk" => path(values.disk.ok_or("`{disk}` needs a [disk] section that says what to make")?),
         "cmdline" => Ok(values.cmdline.to_owned()),
+        "peer_cmdline" => Ok(PEER_COMMAND_LINE.to_owned()),
         "smp" => Ok(values.cpus.to_string()),
         "scratch" => path(values.scratch),
         "here" => path(values.here),
         _ => match name.strip_prefix("env:") {
             Some(variable) => environment(variable),
             None => Err(format!(
-                "unknown placeholder {{{name}}}: there are guest, disk, cmdline, smp, scratch, here, env:NAME"
+                "unknown placeholder {{{name}}}: there are guest, disk, cmdline, peer_cmdline, smp, scratch, here, env:NAME"
             )),
         },
     }
@@ -93,6 +99,7 @@ mod tests {
     #[test]
     fn placeholders_are_filled_in_once() {
         assert_eq!(filled("-k {guest} -c {cmdline},{smp}").unwrap(), "-k /g -c only=a after={b},2");
+        assert_eq!(filled("-a {peer_cmdline}").unwrap(), "-a part=peer");
         assert_eq!(filled("{here}/x {scratch}").unwrap(), "/h/x /s");
         assert_eq!(filled("{{guest}} }}").unwrap(), "{guest} }");
     }

@@ -6,7 +6,8 @@
 //! [`tests`]. The line format is in `spec/conformance.md`.
 //!
 //! Command line: `only=PREFIX` runs the tests whose names begin so, `skip=NAME,NAME` leaves some out, `after=NAME`
-//! goes on behind a test, `list=1` runs none.
+//! goes on behind a test, `list=1` runs none. `part=peer` plays the other part of tests with two domains, for a suite
+//! with `peer=1`.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
@@ -36,7 +37,11 @@ mod guest {
             .expect("a backend for this machine");
         cpu::start_cpu(0, &world::BLOCK, HANDLERS);
         harness::tables::load_base_root();
+        if boot.option("part") == Some("peer") {
+            harness::peer::play();
+        }
         let all_passed = harness::run(boot);
+        harness::peer::end();
         sched::shutdown(ShutdownReason::PowerOff, u8::from(!all_passed))
     }
 

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 use conformance_runner::command::{self, Paths};
-use conformance_runner::{Boots, Disk, EndsBy, Firmware, Host, Need, Request, needs};
+use conformance_runner::{Boots, Disk, EndsBy, Firmware, Host, Need, PEER_COMMAND_LINE, Request, needs};
+
+use system_image::{Device, PortRange};
 
 use crate::building::{self, Kernel};
 use crate::disk_image::{Contents, End};
@@ -49,12 +51,19 @@ pub struct Tools<'a> {
     workspace: &'a Workspace,
     /// Built for the first start; a resumed run goes on with the same.
     hypervisor: OnceCell<ElfFile>,
+    /// The system's name, if it is not the usual one.
+    system_name: Option<String>,
 }
 
 impl<'a> Tools<'a> {
     /// Nothing built yet.
     pub fn new(workspace: &'a Workspace) -> Self {
-        Self { workspace, hypervisor: OnceCell::new() }
+        Self { workspace, hypervisor: OnceCell::new(), system_name: None }
+    }
+
+    /// With another build of the hypervisor, which looks at the system's name.
+    pub fn with_hypervisor(workspace: &'a Workspace, hypervisor: ElfFile, system_name: String) -> Self {
+        Self { workspace, hypervisor: OnceCell::from(hypervisor), system_name: Some(system_name) }
     }
 
     fn hypervisor(&self) -> Result<ElfFile, Failure> {
@@ -74,11 +83,37 @@ impl<'a> Tools<'a> {
         match disk.boots {
             Boots::Native => Ok(Contents::native(guest, cmdline, end)),
             Boots::Hypervisor => {
-                let system_image = Manifest::for_guest(guest, cmdline).compile(port)?;
+                let mut manifest = match request.target.peers {
+                    true => with_peer(guest, cmdline, request.cpus),
+                    false => Manifest::for_guest(guest, cmdline),
+                };
+                manifest.name = self.system_name.clone().unwrap_or(manifest.name);
+                let system_image = manifest.compile(port)?;
                 Ok(Contents::hypervisor(self.hypervisor()?, system_image))
             }
         }
     }
+}
+
+/// The suite, and beside it a second domain with the same image and channels between the two: on a CPU of its own, if
+/// there are several.
+fn with_peer(guest: ElfFile, cmdline: &str, cpus: u32) -> Manifest {
+    /// As many as the suite uses.
+    const CHANNELS: usize = 5;
+    /// COM2, which need not exist: what is tested is who reaches it.
+    const PORTS: PortRange = PortRange { first: 0x2f8, count: 8 };
+    let first = PORTS.first;
+    let mut manifest = Manifest::for_guest(guest.clone(), &format!("{cmdline} peer_ports={first}"));
+    manifest.domains[0].name = "suite".into();
+    let cmdline = format!("{PEER_COMMAND_LINE} ports={first}");
+    let mut peer = Manifest::for_guest(guest, &cmdline).domains.remove(0);
+    peer.name = "peer".into();
+    peer.console = false;
+    peer.devices = vec![Device { ports: Some(PORTS), ..Device::default() }.into()];
+    peer.vcpus[0].cpu = cpus.min(2) - 1;
+    manifest.domains.push(peer);
+    manifest.channels = std::iter::repeat_n([0, 1], CHANNELS).map(Into::into).collect();
+    manifest
 }
 
 impl Host for Tools<'_> {

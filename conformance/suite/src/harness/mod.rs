@@ -7,6 +7,7 @@
 //! * [`tables`]: page tables of the tests' own.
 //! * [`user`]: programs in user mode, which end with a trap.
 //! * [`entry`]: what was there at the entry.
+//! * [`peer`]: the other domain, and how the two talk.
 //! * [`provoked`]: which errors of which calls were seen.
 //! * [`abi`]: raw calls and arguments that must be refused.
 
@@ -14,6 +15,7 @@ pub(crate) mod abi;
 pub(crate) mod entry;
 pub(crate) mod events;
 pub(crate) mod faults;
+pub(crate) mod peer;
 pub(crate) mod provoked;
 pub(crate) mod report;
 pub(crate) mod tables;
@@ -47,13 +49,15 @@ pub(crate) enum Needs {
     Abi,
     /// The operations only: it runs in every world, and the bare machine is the oracle.
     Ops,
+    /// As `Abi`, and a second domain that plays the other part.
+    Peer,
 }
 
 impl Needs {
     /// The word in the plan.
     const fn word(self) -> &'static str {
         match self {
-            Self::Abi => "abi",
+            Self::Abi | Self::Peer => "abi",
             Self::Ops => "ops",
         }
     }
@@ -138,8 +142,10 @@ fn print_plan(selection: &Selection<'_>) {
 fn run_one(test: &Test) -> Verdict {
     _ = write!(Writer, "test: {} ", test.name);
     let mut report = Report::new();
-    if test.needs == Needs::Abi && world::start_info().is_none() {
+    if test.needs != Needs::Ops && world::start_info().is_none() {
         report.skip("needs a hypervisor");
+    } else if test.needs == Needs::Peer && !peer::exists() {
+        report.skip("this target starts no second domain");
     } else if let Err(fault) = faults::catch(|| (test.run)(&mut report)) {
         report.unexpected(fault);
     }

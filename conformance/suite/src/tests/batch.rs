@@ -18,7 +18,7 @@ pub(super) const TESTS: &[Test] = &[
     Test { name: "batch.refused_calls", requirement_ids: &["BASE-005"], needs: Abi, run: refused_calls },
     Test { name: "batch.refused_block", requirement_ids: &["BASE-005"], needs: Abi, run: refused_block },
     Test { name: "batch.counts", requirement_ids: &["BASE-006", "BASE-007"], needs: Abi, run: counts },
-    Test { name: "batch.addresses", requirement_ids: &["GEN-003"], needs: Abi, run: addresses },
+    Test { name: "batch.addresses", requirement_ids: &["GEN-003", "ERR-001"], needs: Abi, run: addresses },
 ];
 
 const WORDS: u64 = size_of::<BatchEntry>() as u64 / 8;
@@ -136,4 +136,5 @@ fn addresses(report: &mut Report) {
     let last = (world::memory_end() - size_of::<BatchEntry>() as u64) & !7;
     let reply = call(Base::Batch.id(), &[last, 2]);
     report.refused(format_args!("a second entry behind memory"), reply, Error::BadAddress);
+    report.equal("the first entry was not begun", outcome(last, 0), (0, 0));
 }

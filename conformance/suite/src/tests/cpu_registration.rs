@@ -4,7 +4,7 @@
 
 use crate::harness::Needs::Abi;
 use crate::harness::abi::{self, bad_virtual_addresses, call, refuses_bad_addresses};
-use crate::harness::{Report, Test, world};
+use crate::harness::{Report, Test, events, world};
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 use pvops_abi::addr::{PAGE_SIZE, PhysAddr};
@@ -13,6 +13,7 @@ use pvops_abi::error::Error;
 use pvops_abi::layout::VcpuArea;
 use pvops_abi::layout::vcpu_area::VCPU_AREA_VERSION;
 use pvops_abi::ops;
+use pvops_abi::ops::event;
 
 pub(super) const TESTS: &[Test] = &[
     Test { name: "cpu.area", requirement_ids: &["CPU-015"], needs: Abi, run: area },
@@ -139,6 +140,7 @@ fn entries_errors(report: &mut Report) {
             let reply = call(Cpu::SetEntries.id(), &[good, bad]);
             report.refused(format_args!("system-call entry {bad:#x}"), reply, Error::InvalidArgument);
         }
+        event_entry_is_ours(report);
         report.accepted("no entries", call(Cpu::SetEntries.id(), &[0, 0]));
     });
 }
@@ -153,4 +155,14 @@ fn double_fault_errors(report: &mut Report) {
         }
         report.accepted("no stack", call(Cpu::SetDoubleFaultStack.id(), &[0]));
     });
+}
+
+/// An event reaches the suite's own entry, and not one of a refused registration.
+fn event_entry_is_ours(report: &mut Report) {
+    let Ok(port) = events::bind_own() else { return report.error("no port") };
+    event::unmask(port);
+    event::send(port);
+    ops::irq::enable();
+    report.check(events::await_deliveries(port, 1), "an event reaches the entry from before");
+    ops::irq::disable();
 }

@@ -25,6 +25,7 @@ pub(super) const TESTS: &[Test] = &[
         needs: Ops,
         run: masked_port,
     },
+    Test { name: "event.masked_unnoticed", requirement_ids: &["EVT-005"], needs: Abi, run: masked_unnoticed },
     Test { name: "event.masked_again", requirement_ids: &["EVT-005"], needs: Ops, run: masked_again },
     Test {
         name: "event.disabled",
@@ -84,6 +85,20 @@ fn masked_port(report: &mut Report) {
     report.equal("deliveries while masked", deliveries(port), 0);
     unmask(port);
     exactly(report, port, 1, "after unmasking");
+}
+
+/// A sender that finds the port masked stops there: its vCPU is not told.
+fn masked_unnoticed(report: &mut Report) {
+    let Some(port) = own_port(report) else { return };
+    irq::disable();
+    // What may be pending from before is taken.
+    world::BLOCK.area.events_pending.store(0, Ordering::SeqCst);
+    world::BLOCK.area.selector.store(0, Ordering::SeqCst);
+    report.accepted("EVT.SEND", call(Event::Send.id(), &[port.0.into()]));
+    report.check(!events::area_is_pending(), "nothing is pending for the vCPU");
+    report.equal("selector", world::BLOCK.area.selector.load(Ordering::SeqCst), 0);
+    report.accepted("EVT.UNMASK", call(Event::Unmask.id(), &[port.0.into()]));
+    report.check(events::area_is_pending(), "once it is unmasked, something is");
 }
 
 fn masked_again(report: &mut Report) {

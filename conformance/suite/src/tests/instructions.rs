@@ -13,6 +13,7 @@ pub(super) const TESTS: &[Test] = &[
     Test { name: "instructions.ring", requirement_ids: &[], needs: Ops, run: ring },
     Test { name: "instructions.privileged", requirement_ids: &["CPU-002"], needs: Abi, run: privileged },
     Test { name: "instructions.ports", requirement_ids: &["CPU-002"], needs: Abi, run: ports },
+    Test { name: "instructions.selectors", requirement_ids: &["CPU-006"], needs: Abi, run: selectors },
     Test { name: "instructions.popf", requirement_ids: &["CPU-002"], needs: Abi, run: popf },
     Test {
         name: "instructions.harmless",
@@ -109,6 +110,17 @@ fn ports(report: &mut Report) {
         "in al, 0x80", "out 0x80, al", "in al, 0x21", "out 0x70, al", "in eax, 0x80", "out 0x80, ax",
         "in eax, dx" after "mov edx, 0xcf8", "out dx, eax" after "mov edx, 0xcf8", "out dx, al" after "mov edx, 0x3f8",
         "in al, dx" after "mov edx, 0x3fd", "insb" after "mov edx, 0x80", "outsb" after "mov edx, 0x80",
+    ];
+    expect_all(report, table);
+}
+
+/// Error codes that the processor makes of selectors name tables that are not the guest's: it sees 0.
+fn selectors(report: &mut Report) {
+    let table = instructions![
+        "mov ds, eax" after "mov eax, 0x7ff8",
+        "mov es, eax" after "mov eax, 0xfffc",
+        "mov fs, eax" after "mov eax, 0x1004",
+        "mov gs, eax" after "mov eax, 0x8",
     ];
     expect_all(report, table);
 }

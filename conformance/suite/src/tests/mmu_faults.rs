@@ -145,7 +145,13 @@ fn reserved_bits(report: &mut Report) {
         malformed(report, "bit 51 of a frame", address);
     }
     let large = tables::slot(root, window(), Level::Pd, false);
-    let leaf = mmu().leaf(Level::Pd, PhysAddr(0), DATA).to_raw();
+    // Memory of the test's own: without the reserved bits there would be nothing wrong with the leaf.
+    let Some(memory) = world::frames(2 << 20, 2 << 20) else {
+        return report.error("no 2 MiB of free memory");
+    };
+    let leaf = mmu().leaf(Level::Pd, memory, DATA).to_raw();
+    mmu().set(large, Entry::from_raw(leaf));
+    report.works("the leaf without them", faults::read(large.address));
     for bit in [13, 20] {
         mmu().set(large, Entry::from_raw(leaf | 1 << bit));
         mmu().flush_page(large.address, tables::this_cpu());

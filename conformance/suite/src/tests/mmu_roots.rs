@@ -8,7 +8,7 @@ use crate::harness::tables::{self, DATA, fill_root, load, map, marked_frame, new
 use crate::harness::{Report, Test, faults, world};
 use core::sync::atomic::Ordering;
 use pvops_abi::addr::{PhysAddr, VirtAddr};
-use pvops_abi::ops::mmu::{Level, PageFlags, Retain, mmu};
+use pvops_abi::ops::mmu::{Entry, Level, PageFlags, Retain, mmu};
 
 pub(super) const TESTS: &[Test] = &[
     Test { name: "roots.separate", requirement_ids: &["MMU-001"], needs: Ops, run: separate },
@@ -17,6 +17,12 @@ pub(super) const TESTS: &[Test] = &[
     Test { name: "roots.flush_is_local", requirement_ids: &[], needs: Ops, run: flush_elsewhere },
     Test { name: "roots.released", requirement_ids: &["MMU-015"], needs: Ops, run: released },
     Test { name: "roots.global", requirement_ids: &["MMU-012"], needs: Ops, run: global },
+    Test {
+        name: "roots.global_everywhere",
+        requirement_ids: &["MMU-011", "MMU-012"],
+        needs: Ops,
+        run: global_everywhere,
+    },
     Test {
         name: "roots.common_slots",
         requirement_ids: &["MMU-018", "MMU-019"],
@@ -126,6 +132,22 @@ fn global(report: &mut Report) {
     }
     // Global translations would outlive their roots.
     mmu().flush_all(tables::this_cpu());
+}
+
+/// A flush of every root takes global pages along.
+fn global_everywhere(report: &mut Report) {
+    // Not at a round address: small TLBs keep those in the place of others that everybody uses.
+    let address = page(window(), 0x2a5);
+    let root = new_root();
+    let slot = map(root, address, marked_frame(0x35), DATA | PageFlags::GLOBAL);
+    load(root, Retain::Drop);
+    reads(report, "the old page", address, 0x35);
+    mmu().set(slot, mmu().leaf(Level::Pt, marked_frame(0x36), DATA | PageFlags::GLOBAL));
+    mmu().flush_all(tables::this_cpu());
+    reads(report, "the new page", address, 0x36);
+    mmu().set(slot, Entry::ABSENT);
+    mmu().flush_all(tables::this_cpu());
+    report.faults("once it was removed", faults::read(address), faults::PAGE_FAULT, 0);
 }
 
 /// In a common slot a change and a flush in one root concern all.

@@ -152,6 +152,17 @@ fn accessed_dirty(report: &mut Report) {
     let neighbour = map(base(), page(address, 2), world::frame(), DATA);
     reads(report, "the page before a neighbour", address, 1);
     report.equal("the neighbour", flags(neighbour) & (ACCESSED | DIRTY), PageFlags::empty());
+    reads(report, "the neighbour", page(address, 2), 0);
+    report.equal("once it is read", flags(neighbour) & (ACCESSED | DIRTY), ACCESSED);
+    // A neighbour that is there already when a page is first used is not marked by that use.
+    let pair = [4, 5].map(|index| map(base(), page(address, index), world::frame(), DATA));
+    reads(report, "the first of a pair", page(address, 4), 0);
+    reads(report, "the second", page(address, 5), 0);
+    report.equal(
+        "both, each by its own read",
+        pair.map(flags).map(|flags| flags & (ACCESSED | DIRTY)),
+        [ACCESSED; 2],
+    );
 }
 
 fn bits_cleared(report: &mut Report) {

@@ -16,6 +16,7 @@ mod mmu_calls;
 mod mmu_faults;
 mod mmu_roots;
 mod mmu_translations;
+mod peers;
 mod registers;
 mod sched;
 mod start;
@@ -29,7 +30,7 @@ use crate::harness::Test;
 
 /// All tests, in the order in which they run. `event_page` comes last: a subject that accepts a bad page there
 /// can deliver no events any more.
-const GROUPS: [&[Test]; 23] = [
+const GROUPS: [&[Test]; 24] = [
     start::TESTS,
     entry_state::TESTS,
     transport::TESTS,
@@ -52,6 +53,7 @@ const GROUPS: [&[Test]; 23] = [
     time::TESTS,
     console::TESTS,
     sched::TESTS,
+    peers::TESTS,
     event_page::TESTS,
 ];
 

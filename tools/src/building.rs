@@ -109,6 +109,26 @@ pub fn recorder(workspace: &Workspace) -> Result<PathBuf, Failure> {
     Ok(workspace.recorder())
 }
 
+/// Builds the hypervisor that can be broken, apart from the true one, and returns its ELF.
+pub fn breakable_hypervisor(workspace: &Workspace) -> Result<PathBuf, Failure> {
+    let mut command = workspace.cargo();
+    command.env("CARGO_TARGET_DIR", workspace.mutants_target());
+    command.arg("build").args(Kernel::Hypervisor.options()).args(["--target", KERNEL_TARGET]);
+    command.args(["--features", "mutants"]);
+    cargo_step("building the hypervisor that can be broken", &mut command)?;
+    Ok(workspace.mutants_hypervisor())
+}
+
+/// Builds the hypervisor of [`Workspace::root_without_mutants`] and returns its ELF.
+pub fn hypervisor_without_mutants(workspace: &Workspace) -> Result<PathBuf, Failure> {
+    let target = workspace.target_without_mutants();
+    let mut command = workspace.cargo();
+    command.current_dir(workspace.root_without_mutants()).env("CARGO_TARGET_DIR", &target);
+    command.arg("build").args(Kernel::Hypervisor.options()).args(["--target", KERNEL_TARGET]);
+    cargo_step("building the hypervisor from sources without mutation points", &mut command)?;
+    Ok(target.join(KERNEL_TARGET).join("hypervisor/hypervisor"))
+}
+
 /// Builds the image builder if it is not there or out of date, and returns the program.
 pub fn image_builder(workspace: &Workspace) -> Result<PathBuf, Failure> {
     let package = workspace.image_builder_package();

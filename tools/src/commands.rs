@@ -11,6 +11,7 @@ pub mod fuzz;
 pub mod header;
 pub mod image;
 pub mod miri;
+pub mod mutants;
 pub mod run;
 pub mod setup;
 pub mod size;

@@ -35,8 +35,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, book, build, conform, coverage, demo, describe, fuzz, header, image, miri, run, setup, size, soak,
-    test,
+    bench, book, build, conform, coverage, demo, describe, fuzz, header, image, miri, mutants, run, setup,
+    size, soak, test,
 };
 use failure::Failure;
 use workspace::Workspace;
@@ -67,6 +67,8 @@ enum Command {
     Conform(conform::Arguments),
     /// Compares the specification's requirements with the tests that cover them
     Coverage(coverage::Arguments),
+    /// Breaks the hypervisor in many ways and looks whether the conformance suite notices each
+    Mutants(mutants::Arguments),
     /// Runs all tests
     Test(test::Arguments),
     /// Runs hostile guests beside real-time guests for long
@@ -107,6 +109,7 @@ fn execute(command: &Command, workspace: &Workspace) -> Result<ExitCode, Failure
         Command::Demo(arguments) => demo::execute(workspace, arguments),
         Command::Conform(arguments) => conform::execute(workspace, arguments),
         Command::Coverage(arguments) => coverage::execute(workspace, arguments),
+        Command::Mutants(arguments) => mutants::execute(workspace, arguments),
         Command::Test(arguments) => test::execute(workspace, arguments),
         Command::Soak(arguments) => soak::execute(workspace, arguments),
         Command::Bench(arguments) => bench::execute(workspace, arguments),

@@ -76,6 +76,31 @@ impl Workspace {
         self.target.join(KERNEL_TARGET).join("hypervisor/hypervisor")
     }
 
+    /// The target folder of the hypervisor that can be broken: no other build may ever pick it up.
+    pub fn mutants_target(&self) -> PathBuf {
+        self.target.join("mutants")
+    }
+
+    /// That hypervisor's ELF.
+    pub fn mutants_hypervisor(&self) -> PathBuf {
+        self.mutants_target().join(KERNEL_TARGET).join("hypervisor/hypervisor")
+    }
+
+    /// A copy of the sources without mutation points.
+    pub fn root_without_mutants(&self) -> PathBuf {
+        self.target.join("pv/without-mutants")
+    }
+
+    /// The target folder of that copy's build.
+    pub fn target_without_mutants(&self) -> PathBuf {
+        self.target.join("without-mutants")
+    }
+
+    /// What can be broken.
+    pub fn mutants(&self) -> PathBuf {
+        self.root.join("conformance/mutants.toml")
+    }
+
     /// The specification.
     pub fn specification(&self) -> PathBuf {
         self.root.join("spec")

@@ -22,6 +22,7 @@ mod fuzz;
 mod host;
 pub mod hostile;
 mod lifecycle;
+mod mutants;
 mod readme;
 mod realtime;
 mod shell;
@@ -90,6 +91,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(boots::cases());
     cases.extend(conformance::cases());
     cases.extend(call_sites::cases());
+    cases.extend(mutants::cases());
     cases.extend(shell::cases());
     cases.extend(domains::cases());
     cases.extend(doorbells::cases());

@@ -72,7 +72,7 @@ fn general(frame: &TrapFrame) -> [u64; 12] {
 
 /// A state with a pattern in every register.
 fn patterned(program: &Program) -> TrapFrame {
-    let pattern = |index: u64| 0x1111_2222_3333_4444 * index ^ 0xabcd;
+    let pattern = |index: u64| (0x1111_2222_3333_4444 * index) ^ 0xabcd;
     TrapFrame {
         rax: pattern(1),
         rbx: pattern(2),

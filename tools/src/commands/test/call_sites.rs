@@ -99,6 +99,7 @@ fn on_second_cpu(context: &Context, limit: Duration) -> Result<(), Failure> {
     check(context, &contents, &Machine { cpus: 2, ..Machine::default() }, GUEST, limit)
 }
 
+// covers: OPS-019
 fn check(
     context: &Context,
     contents: &Contents,
@@ -140,6 +141,7 @@ fn table(kernel: &ElfFile) -> Result<(u64, std::ops::Range<usize>), Failure> {
 }
 
 /// The sites are not rewritten, the reason is given, and the kernel works.
+// covers: OPS-018
 fn refused(context: &Context, elf: Edit, reason: &str, limit: Duration) -> Result<(), Failure> {
     let guest = ElfFile { path: "guest".into(), bytes: elf.bytes };
     let ended = context.run_guest(World::Native, &guest, "run=load seconds=1", limit)?;

@@ -14,9 +14,10 @@ pub mod text;
 pub mod turn;
 pub mod vcpu;
 
-use crate::arch::x86_64::guest::{GuestMemory, Ports};
+use crate::arch::x86_64::guest::GuestMemory;
 use crate::arch::x86_64::paging::PoolTables;
 use crate::arch::x86_64::pristine::Pristine;
+use crate::arch::x86_64::registered::Ports;
 use crate::mmu::shadow::Shadow;
 use crate::sched::VcpuId;
 use core::cell::Cell;

@@ -1,7 +1,7 @@
 //! A vCPU: what the guest registered, and what the hypervisor keeps for it.
 
 use super::{Domain, registry};
-use crate::arch::x86_64::guest::{Area, TrapTable, address_or_none, area_at};
+use crate::arch::x86_64::registered::{Area, TrapTable, address_or_none, area_at};
 use crate::arch::x86_64::switch::Saved;
 use crate::arch::x86_64::{Frame, paging};
 use crate::mmu::shadow::LoadedRoot;

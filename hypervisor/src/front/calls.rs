@@ -6,7 +6,7 @@
 use super::decode::{Arguments, Function, arguments, extension_version, function};
 use super::fast::{self, Reply};
 use super::frames;
-use crate::arch::x86_64::guest::{Area, Ports, TrapTable};
+use crate::arch::x86_64::registered::{Area, Ports, TrapTable};
 use crate::arch::x86_64::{Frame, cpu, time};
 use crate::domain::devices::Change;
 use crate::domain::events::{self, Binding};

@@ -1,6 +1,7 @@
 //! Traps, events and system calls on their way into the guest kernel, and `iret` on the way back.
 
-use crate::arch::x86_64::guest::{self, Area, NotAccessible};
+use crate::arch::x86_64::guest::{self, NotAccessible};
+use crate::arch::x86_64::registered::Area;
 use crate::arch::x86_64::segments::selector;
 use crate::arch::x86_64::{Frame, cpu};
 use crate::domain::vcpu::{Mode, Vcpu};

@@ -14,6 +14,7 @@ pub mod paging;
 pub mod percpu;
 pub mod ports;
 pub mod pristine;
+pub mod registered;
 pub mod segments;
 pub mod start;
 pub mod switch;

@@ -86,7 +86,7 @@ fn provoked(specification: &Specification, console: &str) -> BTreeSet<Pair> {
     let status = specification.chapters.iter().find(|chapter| chapter.file == STATUSES);
     let statuses = status.and_then(|chapter| chapter.tables.first());
     let mut pairs = BTreeSet::new();
-    for line in console.lines().filter_map(|line| line.trim_end().strip_prefix(MARK)) {
+    for line in console.lines().filter_map(|line| untag(line.trim_end()).strip_prefix(MARK)) {
         let mut words = line.split_whitespace();
         let number = words.next().unwrap_or_default();
         let Some(call) = tables(specification, &CALLS).find_map(|table| named(table, number, [0, 1])) else {
@@ -96,6 +96,14 @@ fn provoked(specification: &Specification, console: &str) -> BTreeSet<Pair> {
         pairs.extend(errors.map(|error| (call.clone(), error)));
     }
     pairs
+}
+
+/// A line without the name of its domain in brackets, which a target with two domains may put before it.
+fn untag(line: &str) -> &str {
+    match line.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+        Some((_, text)) => text,
+        None => line,
+    }
 }
 
 #[cfg(test)]
@@ -121,6 +129,7 @@ mod tests {
     #[test]
     fn what_is_listed_has_to_be_provoked_and_nothing_else() {
         assert!(found("refused: 0x90000 -2\r\nrefused: 0x90001 -2\r\n").is_empty());
+        assert!(found("[suite] refused: 0x90000 -2\n[suite] refused: 0x90001 -2\n").is_empty());
         assert_eq!(found("test: x pass\nrefused: 0x90000 -2\n"), ["no test provokes BAD of AB.TWO"]);
         let more = "refused: 0x90000 -2 -4\nrefused: 0x90001 -2\n";
         assert_eq!(found(more), ["the suite wants BUSY of AB.ONE, which is not listed"]);

@@ -13,7 +13,7 @@ pub mod campaign;
 pub mod mutate;
 pub mod targets;
 
-use targets::{boot, calls, firmware, image, model, shadow};
+use targets::{batch, boot, calls, firmware, image, model, shadow};
 
 /// What came of an input, in a number: equal ones are taken for the same path through the code.
 pub type Outcome = u64;
@@ -36,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "boot", run: boot::run, seeds: boot::seeds, most_bytes: 8192 },
     Target { name: "image", run: image::run, seeds: image::seeds, most_bytes: 16384 },
     Target { name: "calls", run: calls::run, seeds: calls::seeds, most_bytes: 1024 },
+    Target { name: "batch", run: batch::run, seeds: batch::seeds, most_bytes: 8216 },
     Target { name: "shadow", run: shadow::run, seeds: shadow::seeds, most_bytes: 2048 },
     Target { name: "model", run: model::run, seeds: model::seeds, most_bytes: 4096 },
     Target { name: "firmware", run: firmware::run, seeds: firmware::seeds, most_bytes: 2048 },

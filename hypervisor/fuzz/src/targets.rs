@@ -1,5 +1,6 @@
 //! The targets, a file each: what is fed, and what must hold whatever it is.
 
+pub mod batch;
 pub mod boot;
 pub mod calls;
 pub mod firmware;

@@ -3,6 +3,7 @@
 //! Each function below checks its arguments as claims of a stranger and touches the caller's domain only. The
 //! chapter of `spec/` with the extension's name states what each promises.
 
+use super::batch;
 use super::decode::{Arguments, Function, arguments, extension_version, function};
 use super::fast::{self, Reply};
 use super::frames;
@@ -15,13 +16,10 @@ use crate::domain::{Domain, console, lifecycle, registry, turn};
 use crate::mmu::is_reserved;
 use crate::mmu::shadow::Failure;
 use crate::sched::VcpuId;
-use core::mem::offset_of;
 use pvops_abi::call::{self, SegmentBase};
 use pvops_abi::error::Error;
 use pvops_abi::layout::start_info::implementation;
-use pvops_abi::layout::{
-    BatchEntry, CpuidResult, FlushAllFlags, LoadRootFlags, MAX_BATCH, PortKind, ShutdownReason,
-};
+use pvops_abi::layout::{CpuidResult, FlushAllFlags, LoadRootFlags, PortKind, ShutdownReason};
 use pvops_abi::version;
 use system_image::ExitStatus;
 
@@ -98,33 +96,17 @@ pub(super) fn clock() -> Result<u64, Error> {
 }
 
 pub(super) fn batch(domain: &Domain, vcpu: &Vcpu, list: u64, count: u64) -> Result<u64, Error> {
-    const BYTES: u64 = size_of::<BatchEntry>() as u64;
-    if count > MAX_BATCH {
-        return Err(Error::InvalidArgument);
-    }
-    domain.memory.check(list, if mutant!(BatchUnchecked) { BYTES } else { count * BYTES }, 8)?;
     let (began, mut long_calls) = (time::now_ns(), 0);
-    for number in 0..count {
-        let place = list + number * BYTES;
-        // Copied once: the id that is checked is the one that is run.
-        let [id, arguments @ ..] = domain.memory.load::<[u64; 5]>(place)?;
-        let Reply { status, value } = run_in_batch(domain, vcpu, id, arguments);
-        let results = [status, if status == 0 { value } else { 0 }];
-        domain.memory.store(place + offset_of!(BatchEntry, status) as u64, results)?;
-        if mutant!(BatchStopsAtError) && status != 0 {
-            return Ok(count);
+    let call = |id, arguments| run_in_batch(domain, vcpu, id, arguments);
+    let is_enough = |id| {
+        if !is_long(domain, id) {
+            return false;
         }
-        if is_long(domain, id) {
-            long_calls += 1;
-            if long_calls == MAX_LONG_CALLS || time::now_ns() - began > LONG_BATCH_NS {
-                return Ok(number + 1);
-            }
-        }
-    }
-    Ok(count)
+        long_calls += 1;
+        long_calls == MAX_LONG_CALLS || time::now_ns() - began > LONG_BATCH_NS
+    };
+    batch::run(&domain.memory, list, count, call, is_enough)
 }
-
-const _: () = assert!(offset_of!(BatchEntry, value) == offset_of!(BatchEntry, status) + 8);
 
 fn run_in_batch(domain: &Domain, vcpu: &Vcpu, id: u64, arguments: Arguments) -> Reply {
     // They would take effect only behind the last entry, or within themselves.

@@ -4,6 +4,7 @@
 //! [`frames`], exit. [`leave`] is the one place where everything that happened meanwhile takes effect: events
 //! are delivered, another vCPU may take its turn, the view is switched.
 
+pub mod batch;
 pub mod calls;
 pub mod decode;
 pub mod fast;

@@ -6,10 +6,11 @@ use super::cargo_checks::succeed;
 use super::case::{Case, Context, Needs};
 
 /// Inputs for each target; their costs differ.
-const ROUNDS: [(&str, u32); 6] = [
+const ROUNDS: [(&str, u32); 7] = [
     ("boot", 40_000),
     ("image", 20_000),
     ("calls", 200_000),
+    ("batch", 20_000),
     ("shadow", 8_000),
     ("model", 1_000),
     ("firmware", 100_000),

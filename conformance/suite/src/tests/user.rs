@@ -332,7 +332,7 @@ fn program_events(report: &mut Report) {
 fn vector_state(report: &mut Report) {
     let program = Program::new();
     let state = patterned(&program);
-    let trap = program.run_from(program!("movq xmm7, rsi", "movq xmm15, rbp", "fld1"), &state);
+    let trap = program.run_from(program!("movq xmm7, rsi", "movq xmm15, rbp", "fninit", "fld1"), &state);
     report.equal("the first program", trap.vector, DONE);
     let trap = program.run_from(
         program!("movq rax, xmm7", "movq rbx, xmm15", "fistp dword ptr [rdi]", "mov edx, [rdi]", "syscall"),

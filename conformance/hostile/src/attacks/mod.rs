@@ -43,7 +43,7 @@ const fn stopped(name: &'static str, class: &'static str, run: fn()) -> Attack {
     Attack { name, class, expected: Expected::Stopped, run }
 }
 
-const ATTACKS: [Attack; 20] = [
+const ATTACKS: [Attack; 21] = [
     survives("instructions", "privileged and sensitive instructions, both modes", instructions::run),
     survives("entries", "software interrupts, flags, selectors, far transfers, iret, stacks", entries::run),
     survives("memory", "hypervisor's slots, foreign frames, malformed and moving tables", memory::run),
@@ -62,6 +62,7 @@ const ATTACKS: [Attack; 20] = [
     stopped("stop-gate", "a fault whose gate is not canonical", stops::gate),
     stopped("stop-handler", "all handlers at the hypervisor's addresses", stops::handler),
     stopped("stop-iret", "iret from a stack in the hypervisor's slots", stops::iret),
+    stopped("stop-iret-odd", "iret from a stack that is not a multiple of 8", stops::misaligned_iret),
     stopped("stop-root", "a root without the kernel", stops::root),
     stopped("stop-area", "area, event page and kernel GS overwritten while events fire", stops::area),
 ];

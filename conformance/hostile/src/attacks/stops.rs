@@ -62,6 +62,14 @@ pub(super) fn iret() {
     attempt::run(&state);
 }
 
+/// CPU-019: a frame that could be read, but stands where none may.
+pub(super) fn misaligned_iret() {
+    let mut state =
+        attempt::snippet(Mode::Kernel, code!("sub rsp, 84", "mov qword ptr [rsp + 40], 0", "jmp rsi"));
+    state.rsi = world::start_info().hypercall_page_virt + pvops_abi::call::IRET_STUB_OFFSET;
+    attempt::run(&state);
+}
+
 /// A domain that begins anew as soon as it has begun, until the clock, which goes on, says that it was often enough.
 pub(super) fn reboot() {
     let until_ms = option("until_ms", 0);

@@ -214,6 +214,8 @@ global_asm!(
     "sar rdi, 43",
     "cmp rdi, -16", // The hypervisor's slots.
     "je pvops_iret_long",
+    "test r11b, 7", // A misaligned stack is for the long way to refuse.
+    "jnz pvops_iret_long",
     "push {access_flags}", // AC: the stack is a user page to the processor.
     "popfq",
     ".globl pvops_iret_read_start",

@@ -33,7 +33,7 @@ enum Expected {
 }
 
 /// The attacks, and for how many milliseconds the neighbour is at work. An attack that outlasts it fails the case.
-const ATTACKS: [(&str, Expected, u64); 20] = [
+const ATTACKS: [(&str, Expected, u64); 21] = [
     ("instructions", Expected::Survives, 200),
     ("entries", Expected::Survives, 200),
     ("memory", Expected::Survives, 400),
@@ -52,6 +52,7 @@ const ATTACKS: [(&str, Expected, u64); 20] = [
     ("stop-gate", Expected::Stopped("invalid opcode, no handler"), 200),
     ("stop-handler", Expected::Stopped("fault while delivering a fault"), 200),
     ("stop-iret", Expected::Stopped("iret from a stack that is not accessible"), 200),
+    ("stop-iret-odd", Expected::Stopped("iret from a stack that is not accessible"), 200),
     ("stop-root", Expected::Stopped("double-fault stack not accessible"), 200),
     ("stop-area", Expected::Stopped("fault while delivering a fault"), 500),
 ];

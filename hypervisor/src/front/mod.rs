@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod calls;
+pub mod cpu_calls;
 pub mod decode;
 pub mod fast;
 pub mod frames;

@@ -268,20 +268,24 @@ class Unwinder(gdb.unwinder.Unwinder):
     SYSCALL = b"\x0f\x05"
     RETURN = b"\xc3"
 
+    # What functions of the ABI keep, and the entry code therefore does not store for calls of the fast table.
+    KEPT = ("rbp", "rbx", "r12", "r13", "r14", "r15")
+
     def __init__(self):
         super().__init__("pvops")
-        self.entry = None
+        self.entries = None
 
     def __call__(self, pending):
         pc, sp = (int(pending.read_register(name)) & 2**64 - 1 for name in ("rip", "rsp"))
         try:
             if sp == FRAME and self.is_entry(pc):
                 saved = dict(zip(FRAME_WORDS, words(FRAME, len(FRAME_WORDS))))
+                if pc == self.fast_return:
+                    self.keep(pending, saved)
             elif pc > 2 and gdb.block_for_pc(pc) is None and memory(pc - 2, 3) == self.SYSCALL + self.RETURN:
                 # `syscall; ret`: the stub of the hypercall page, called like a function.
                 saved = {"rip": words(sp, 1)[0], "rsp": sp + 8}
-                for name in ("rbp", "rbx", "r12", "r13", "r14", "r15"):
-                    saved[name] = int(pending.read_register(name))
+                self.keep(pending, saved)
             else:
                 return None
         except (gdb.MemoryError, gdb.error):
@@ -295,11 +299,18 @@ class Unwinder(gdb.unwinder.Unwinder):
 
     def is_entry(self, pc):
         """Whether it lies in the hypervisor's entry code, which calls Rust with the guest's registers on the stack."""
-        if self.entry is None:
-            symbols = ("pvops_vector_stubs", "pvops_guest_copy")
-            self.entry = [address_of(symbol) for symbol in symbols]
-        start, end = self.entry
-        return start <= pc < end
+        if self.entries is None:
+            self.fast_return = address_of("pvops_fast_return")
+            self.entries = [
+                (address_of("pvops_vector_stubs"), address_of("pvops_guest_copy")),
+                (address_of("pvops_system_call_entry"), address_of("pvops_compatibility_entry")),
+            ]
+        return any(start <= pc < end for start, end in self.entries)
+
+    def keep(self, pending, saved):
+        """Registers that are still where the caller had them."""
+        for name in self.KEPT:
+            saved[name] = int(pending.read_register(name))
 
 
 def address_of(symbol):

@@ -124,7 +124,9 @@ global_asm!(
     "lea r11, [rip + {table}]",
     "mov rcx, r10",
     "call [r11 + rax * 8]",
-    // --- Back to the caller, if nothing happened meanwhile.
+    // --- Back to the caller, if nothing happened meanwhile. Debuggers know this place by its name.
+    ".globl pvops_fast_return",
+    "pvops_fast_return:",
     "31:",
     "cmp byte ptr [rip + __ehdr_start + {reschedule}], 0",
     "jne 30f",

@@ -109,7 +109,7 @@ fn hypervisor_and_guests(context: &Context, limit: Duration) -> Result<(), Failu
             " guest_demo_kernel::first_thread (",
             "CPU 0 runs 'first' vCPU 0, kernel mode; it is in the guest",
             "hypervisor::front::calls::write_console (",
-            " in pvops_system_call_entry",
+            " in pvops_long_call",
             " in pvops_abi::hyper::hypercall::call ",
             " guest_demo_kernel::shell::read_and_do ",
             " guest_demo_kernel::threads::begin ",

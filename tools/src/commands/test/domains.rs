@@ -70,10 +70,14 @@ fn expect_verdicts(ended: &Ended, domains: &[Placed<'_>]) -> Result<(), Failure>
     domains.iter().try_for_each(|(name, ..)| expect_text(ended, &format!("[{name}] result: verdict ok")))
 }
 
+/// With several CPUs time is this computer's, and some of the demo's answers are about time: it may try twice.
 fn demos(context: &Context, domains: &[Placed<'_>], cpus: u32, limit: Duration) -> Result<(), Failure> {
-    let ended = start(context, domains, cpus, limit)?.finish()?;
-    expect_status(&ended, 0)?;
-    expect_verdicts(&ended, domains)
+    let attempt = || {
+        let ended = start(context, domains, cpus, limit)?.finish()?;
+        expect_status(&ended, 0)?;
+        expect_verdicts(&ended, domains)
+    };
+    attempt().or_else(|failure| if cpus > 1 { attempt() } else { Err(failure) })
 }
 
 /// On one CPU, who has the higher priority finishes before the other, which was built first.

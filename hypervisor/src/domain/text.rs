@@ -74,14 +74,6 @@ impl Text {
         }
         self.bytes(&digits[start..])
     }
-
-    /// Appends a number in decimal that may be negative.
-    pub fn signed(&mut self, value: i64) -> &mut Self {
-        if value < 0 {
-            self.text("-");
-        }
-        self.decimal(value.unsigned_abs())
-    }
 }
 
 impl Default for Text {
@@ -97,15 +89,8 @@ mod tests {
     #[test]
     fn numbers() {
         let mut text = Text::new();
-        text.hex(0xab, 4)
-            .text(" ")
-            .decimal(0)
-            .text(" ")
-            .decimal(u64::MAX)
-            .text(" ")
-            .signed(-8)
-            .quoted(b"ok\0\0");
-        assert_eq!(text.as_bytes(), b"00ab 0 18446744073709551615 -8'ok'");
+        text.hex(0xab, 4).text(" ").decimal(0).text(" ").decimal(u64::MAX).text(" ").quoted(b"ok\0\0");
+        assert_eq!(text.as_bytes(), b"00ab 0 18446744073709551615 'ok'");
     }
 
     #[test]

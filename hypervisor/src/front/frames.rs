@@ -37,10 +37,10 @@ pub fn deliver(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, number: u64, err
 /// The kernel's stack cannot be written: the double-fault stack is the last resort.
 #[cold]
 fn deliver_double_fault(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, address: u64) {
-    /// Bytes below its top that count as being on the stack.
+    /// Bytes below its top that count as being on the stack, which is then full.
     const STACK_BYTES: u64 = 4096;
     let stack = vcpu.double_fault_stack.get();
-    let is_on_it = vcpu.mode.get() == Mode::Kernel && stack.wrapping_sub(frame.rsp) < STACK_BYTES;
+    let is_on_it = vcpu.mode.get() == Mode::Kernel && stack.wrapping_sub(frame.rsp) <= STACK_BYTES;
     let Some(gate) = gate(vcpu, vector::DOUBLE_FAULT).filter(|_| stack != 0 && !is_on_it) else {
         lifecycle::crash(domain, "fault while delivering a fault", address);
     };

@@ -31,6 +31,13 @@ pub(super) fn double() {
     fault_on_bad_stack();
 }
 
+/// Registers a double-fault stack with nothing below it: faults that go on there end, wherever the image lies.
+fn end_of_faults() {
+    let top = attempt::KERNEL_CODE + 0x30_0000;
+    tables::map(tables::base_root(), top - 4096, world::frame(), tables::W | tables::NX);
+    println!("a double-fault stack: status {}", call(Cpu::SetDoubleFaultStack.id(), &[top]).status);
+}
+
 /// A table of gates with this entry for every vector.
 fn set_all_gates(entry: u64, flags: u64) {
     let table = world::frame();
@@ -49,6 +56,7 @@ pub(super) fn gate() {
 
 /// Each trap's handler cannot be fetched, which is a trap: the stack ends, then the double-fault stack.
 pub(super) fn handler() {
+    end_of_faults();
     set_all_gates(world::start_info().reserved_ranges[0].start + 0x1000, 4);
     attempt::run(&attempt::snippet(Mode::User, code!("ud2")));
 }
@@ -110,6 +118,7 @@ pub(super) fn area() {
         area.events_enabled.store(0, Ordering::SeqCst);
     }
     println!("{} upcalls among garbage", events::count());
+    end_of_faults();
     area.kernel_gs_base.store(world::start_info().reserved_ranges[0].start, Ordering::SeqCst);
     area.kernel_stack.store(0x8000_0000_0040, Ordering::SeqCst);
     attempt::run(&attempt::snippet(Mode::User, code!("syscall")));

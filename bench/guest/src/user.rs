@@ -6,6 +6,7 @@ use crate::tables::{self, Place, USER_CODE, USER_DATA};
 use crate::world;
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
+use guest_kit::excursion;
 use pvops_abi::addr::{PAGE_SIZE, VirtAddr};
 use pvops_abi::layout::TrapFrame;
 use pvops_abi::ops::cpu;
@@ -14,9 +15,6 @@ use pvops_abi::ops::cpu;
 const PROGRAM_BYTES: u64 = 128;
 /// Pages for its stamps, three words for each sample.
 const STAMP_PAGES: u64 = (SAMPLES as u64 * 12).div_ceil(PAGE_SIZE);
-
-/// Stack pointer at the landing.
-pub(crate) static LANDING_RSP: AtomicU64 = AtomicU64::new(0);
 
 /// For entries from user mode.
 #[repr(C, align(4096))]
@@ -104,8 +102,8 @@ pub(crate) fn run(program: Program) -> impl Fn(usize) -> Stamps {
         rbx: SAMPLES as u64,
         ..TrapFrame::default()
     };
-    // SAFETY: the program ends by `int 4`, whose entry goes on at the landing, where Rust's registers are restored.
-    unsafe { enter(&frame, LANDING_RSP.as_ptr()) };
+    // What is wanted of it is its stamps. The entry of `int 4` lands by itself.
+    excursion::run(&frame);
     move |sample| {
         let [start, handler, end] = [0, 1, 2].map(|word| {
             let offset = sample as u64 * 12 + word * 4;
@@ -115,35 +113,4 @@ pub(crate) fn run(program: Program) -> impl Fn(usize) -> Stamps {
         });
         Stamps { start, handler, end }
     }
-}
-
-#[unsafe(naked)]
-unsafe extern "C" fn enter(frame: *const TrapFrame, landing_rsp: *mut u64) {
-    naked_asm!(
-        "push rbp", "push rbx", "push r12", "push r13", "push r14", "push r15",
-        "sub rsp, 8",
-        "mov [rsi], rsp",
-        // The frame must lie on this stack, below all that is needed.
-        "mov rsi, rdi",
-        "sub rsp, {bytes}",
-        "mov rdi, rsp",
-        "mov ecx, {bytes} / 8",
-        "cld",
-        "rep movsq",
-        "mov rdi, rsp",
-        "call {resume}",
-        bytes = const size_of::<TrapFrame>(),
-        resume = sym resume,
-    )
-}
-
-extern "C" fn resume(frame: *const TrapFrame) -> ! {
-    // SAFETY: a program of this file at its first instruction.
-    unsafe { cpu::resume(frame) }
-}
-
-/// Where the entry of `int 4` goes on, with `rsp` as it was kept in [`LANDING_RSP`].
-#[unsafe(naked)]
-pub(crate) unsafe extern "C" fn landing() {
-    naked_asm!("cld", "add rsp, 8", "pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp", "ret")
 }

@@ -31,7 +31,7 @@ mod guest {
 
     fn main(boot: &'static BootContext) -> ! {
         world::init(boot);
-        ops::init(boot, &world::GUEST, &[&pvops_abi::hyper::BACKEND])
+        ops::init(boot, &world::KERNEL, &[&pvops_abi::hyper::BACKEND])
             .expect("a hypervisor that speaks the ABI");
         cpu::start_cpu(0, &world::BLOCK, HANDLERS);
         harness::prepare();

@@ -33,7 +33,7 @@ mod guest {
     /// Where both entries meet, see [`harness::entry`].
     pub(crate) fn main(boot: &'static BootContext) -> ! {
         world::init(boot);
-        ops::init(boot, &world::SUITE, &[&pvops_abi::hyper::BACKEND, &pvops_native::BACKEND])
+        ops::init(boot, &world::KERNEL, &[&pvops_abi::hyper::BACKEND, &pvops_native::BACKEND])
             .expect("a backend for this machine");
         cpu::start_cpu(0, &world::BLOCK, HANDLERS);
         harness::tables::load_base_root();

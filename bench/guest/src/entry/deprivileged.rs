@@ -1,9 +1,10 @@
 //! Entries under the ABI, registered by raw calls.
 
-use crate::{user, world};
+use crate::world;
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
+use guest_kit::excursion;
 use pvops_abi::call::{CallId, Cpu, Event, IRET_STUB_OFFSET};
 use pvops_abi::hyper;
 use pvops_abi::layout::frame::DeliveredFrame;
@@ -73,8 +74,8 @@ global_asm!(
     "call {unexpected}",
     iret = sym IRET_STUB,
     events = sym EVENTS,
-    landing_rsp = sym user::LANDING_RSP,
-    landing = sym user::landing,
+    landing_rsp = sym excursion::LANDING_RSP,
+    landing = sym excursion::landing,
     unexpected = sym unexpected,
     rip = const offset_of!(DeliveredFrame, rip),
     pending = const offset_of!(VcpuArea, events_pending),

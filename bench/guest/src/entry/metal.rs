@@ -1,9 +1,10 @@
 //! Entries on the bare machine: gates in an interrupt table of our own, which else is a copy of the library's.
 
-use crate::{user, world};
+use crate::world;
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
+use guest_kit::excursion;
 use pvops_abi::ops::cpu::{self, CpuBlock};
 
 /// Low word, then high word of each 64-bit gate (Intel SDM volume 3, 6.14.1).
@@ -85,8 +86,8 @@ global_asm!(
     "mov rsp, [rip + {landing_rsp}]",
     "jmp {landing}",
     end_of_interrupt = sym END_OF_INTERRUPT,
-    landing_rsp = sym user::LANDING_RSP,
-    landing = sym user::landing,
+    landing_rsp = sym excursion::LANDING_RSP,
+    landing = sym excursion::landing,
     user_rsp = const core::mem::offset_of!(CpuBlock, area) + core::mem::offset_of!(pvops_abi::layout::VcpuArea, user_rsp),
     kernel_stack = const core::mem::offset_of!(CpuBlock, area) + core::mem::offset_of!(pvops_abi::layout::VcpuArea, kernel_stack),
 );

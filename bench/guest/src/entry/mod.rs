@@ -3,7 +3,7 @@
 //! The library's stubs save all registers first; that is the library's cost, not the operation's. In a handler the
 //! reading goes into `r13`, which the interrupted code leaves alone while it is measured (see
 //! [`timed!`](crate::measure::timed)); `rax` and `rdx` are lost. Vector 4 (`int 4`) ends a user program: it goes on at
-//! the landing of [`crate::user`].
+//! the landing of [`guest_kit::excursion`].
 
 mod deprivileged;
 mod metal;

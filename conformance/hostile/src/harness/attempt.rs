@@ -6,18 +6,13 @@
 //! do for jumps to nowhere.)
 
 use super::{tables, world};
-use core::arch::{asm, naked_asm};
-use core::cell::UnsafeCell;
+use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use guest_kit::excursion::{self, PROGRAM_BYTES};
+pub(crate) use guest_kit::excursion::{DONE, DONE_BYTES, run};
+pub(crate) use guest_kit::program as code;
 use pvops_abi::layout::TrapFrame;
-use pvops_abi::ops::cpu;
 
-/// Vector of the interrupt that ends a snippet: the only free one whose gate user mode may use.
-pub(crate) const DONE: u64 = 4;
-/// The instruction.
-pub(crate) const DONE_BYTES: [u8; 2] = [0xcd, 4];
-/// Bytes copied of a snippet.
-const SNIPPET_BYTES: usize = 64;
 /// Bytes of the stacks below.
 const STACK_BYTES: u64 = 4 * 4096;
 
@@ -43,45 +38,10 @@ pub(crate) const KERNEL_STACK: u64 = KERNEL_CODE + 0x10_0000;
 pub(crate) const ENTRY_STACK: u64 = KERNEL_CODE + 0x20_0000;
 
 static CODE_FRAMES: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
-/// Stack pointer at the landing; 0: no attempt is running.
-static LANDING_RSP: AtomicU64 = AtomicU64::new(0);
 /// Whether an event ends the attempt, for code that may not end by itself.
 static ENDS_BY_EVENT: AtomicBool = AtomicBool::new(false);
 /// Flags in which the handler of the last trap ran.
 static HANDLER_FLAGS: AtomicU64 = AtomicU64::new(0);
-
-/// The frame to enter with, and the one that came back.
-struct Frames(UnsafeCell<[TrapFrame; 2]>);
-// SAFETY: there is one vCPU, and handlers touch the frames only while `run` waits for them.
-unsafe impl Sync for Frames {}
-static FRAMES: Frames = Frames(UnsafeCell::new([EMPTY; 2]));
-
-const EMPTY: TrapFrame = TrapFrame {
-    r15: 0,
-    r14: 0,
-    r13: 0,
-    r12: 0,
-    rbp: 0,
-    rbx: 0,
-    r10: 0,
-    r9: 0,
-    r8: 0,
-    rdx: 0,
-    rsi: 0,
-    rdi: 0,
-    vector: 0,
-    fault_address: 0,
-    reserved: 0,
-    rax: 0,
-    rcx: 0,
-    r11: 0,
-    error_code: 0,
-    rip: 0,
-    cs: 0,
-    rflags: 0,
-    rsp: 0,
-    ss: 0,
-};
 
 /// Maps what attempts need into the base root.
 pub(crate) fn prepare() {
@@ -127,49 +87,32 @@ pub(crate) fn state(mode: Mode) -> TrapFrame {
         Mode::Kernel => (selectors.kernel_cs, selectors.kernel_ss, KERNEL_STACK - 256, KERNEL_DATA),
         Mode::User => (selectors.user_cs, selectors.user_ss, USER_STACK - 256, USER_DATA),
     };
-    TrapFrame { rip: code_page(mode), cs: cs.into(), ss: ss.into(), rflags: 2, rsp, rdi, ..EMPTY }
+    TrapFrame {
+        rip: code_page(mode),
+        cs: cs.into(),
+        ss: ss.into(),
+        rflags: 2,
+        rsp,
+        rdi,
+        ..TrapFrame::default()
+    }
 }
 
 /// Puts `bytes` and the final interrupt into the code page and returns a state that executes them.
 pub(crate) fn bytes(mode: Mode, bytes: &[u8]) -> TrapFrame {
-    let mut all = [0xcc; SNIPPET_BYTES];
+    let mut all = [0xcc; PROGRAM_BYTES];
     all[..bytes.len()].copy_from_slice(bytes);
     all[bytes.len()..bytes.len() + 2].copy_from_slice(&DONE_BYTES);
     world::put_bytes(code_frame(mode), &all);
     state(mode)
 }
 
-/// As [`bytes`], for code made by [`code!`].
+/// As [`bytes`], for code made by `code!`.
 pub(crate) fn snippet(mode: Mode, code: u64) -> TrapFrame {
-    let mut all = [0; SNIPPET_BYTES];
-    for (index, byte) in all.iter_mut().enumerate() {
-        // SAFETY: the image's code, and behind a snippet there is always more of it: those of attacks are not last.
-        *byte = unsafe { (code as *const u8).add(index).read() };
+    for (place, word) in (code_frame(mode)..).step_by(8).zip(excursion::program_words(code)) {
+        world::put(place, word);
     }
-    world::put_bytes(code_frame(mode), &all);
     state(mode)
-}
-
-/// The address of position-independent code, given as instructions; the final interrupt is added.
-macro_rules! code {
-    ($($text:literal),* $(,)?) => {{
-        #[unsafe(naked)]
-        unsafe extern "C" fn code() {
-            core::arch::naked_asm!($($text,)* "int 4")
-        }
-        code as *const () as u64
-    }};
-}
-pub(crate) use code;
-
-/// Enters `frame` and returns the frame of the trap by which it came back.
-pub(crate) fn run(frame: &TrapFrame) -> TrapFrame {
-    // SAFETY: see `Frames`; `enter` saves what Rust needs, and comes back on the same stack.
-    unsafe {
-        (*FRAMES.0.get())[0] = *frame;
-        enter(FRAMES.0.get().cast(), LANDING_RSP.as_ptr());
-        (*FRAMES.0.get())[1]
-    }
 }
 
 /// As [`run`], for user code that may not end by itself: any event ends it.
@@ -178,36 +121,6 @@ pub(crate) fn run_until_event(frame: &TrapFrame) -> TrapFrame {
     let trap = run(frame);
     ENDS_BY_EVENT.store(false, Ordering::Relaxed);
     trap
-}
-
-#[unsafe(naked)]
-unsafe extern "C" fn enter(frame: *const TrapFrame, landing_rsp: *mut u64) {
-    naked_asm!(
-        "push rbp", "push rbx", "push r12", "push r13", "push r14", "push r15",
-        "sub rsp, 8",
-        "mov [rsi], rsp",
-        // The state goes below all that is needed: a trap of the iret itself is delivered right under it.
-        "mov rsi, rdi",
-        "sub rsp, {bytes}",
-        "mov rdi, rsp",
-        "mov ecx, {bytes} / 8",
-        "cld",
-        "rep movsq",
-        "mov rdi, rsp",
-        "call {resume}",
-        bytes = const size_of::<TrapFrame>(),
-        resume = sym resume,
-    )
-}
-
-extern "C" fn resume(frame: *const TrapFrame) -> ! {
-    // SAFETY: the state is an attack's; whatever it does is caught by a trap, or ends this domain.
-    unsafe { cpu::resume(frame) }
-}
-
-#[unsafe(naked)]
-unsafe extern "C" fn landing() {
-    naked_asm!("cld", "add rsp, 8", "pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp", "ret")
 }
 
 /// The trap and system-call entry.
@@ -229,9 +142,8 @@ pub(crate) fn on_event(frame: &mut TrapFrame) -> bool {
 }
 
 fn land(frame: &mut TrapFrame) {
-    let rsp = LANDING_RSP.swap(0, Ordering::Relaxed);
     assert!(
-        rsp != 0,
+        excursion::land(frame),
         "a trap of the guest's own: vector {} error {:#x} rip {:#x} (image offset {:#x}) address {:#x}",
         frame.vector,
         frame.error_code,
@@ -239,16 +151,6 @@ fn land(frame: &mut TrapFrame) {
         frame.rip.wrapping_sub(world::boot().kernel_start.0),
         frame.fault_address,
     );
-    // SAFETY: see `Frames`.
-    unsafe { (*FRAMES.0.get())[1] = *frame };
-    *frame = TrapFrame {
-        rip: landing as *const () as u64,
-        cs: world::start_info().selectors.kernel_cs.into(),
-        ss: world::start_info().selectors.kernel_ss.into(),
-        rflags: 2,
-        rsp,
-        ..*frame
-    };
 }
 
 /// Flags in which the handler of the last trap ran.

@@ -1,60 +1,19 @@
-//! Physical memory, page tables as plain words, and this vCPU's data.
+//! Physical memory, page tables as plain words, and this vCPU's data. Addresses are plain numbers here: most are wrong ones.
 
 use core::sync::atomic::{AtomicU64, Ordering};
-use pvops_abi::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
-use pvops_abi::boot::{BootContext, BootRegion, Platform};
-use pvops_abi::layout::{MemoryKind, StartInfo};
-use pvops_abi::ops::Kernel;
-use pvops_abi::ops::cpu::CpuBlock;
-use spin::Once;
-
-/// This vCPU's data, in GS.
-pub(crate) static BLOCK: CpuBlock = CpuBlock::new();
-/// What the backend asks of this kernel.
-pub(crate) static GUEST: Guest = Guest;
-
-static BOOT: Once<&'static BootContext> = Once::new();
-static NEXT_FRAME: AtomicU64 = AtomicU64::new(0);
-static LAST_FRAME: AtomicU64 = AtomicU64::new(0);
-
-/// Remembers what we were told.
-pub(crate) fn init(boot: &'static BootContext) {
-    BOOT.call_once(|| boot);
-    let is_free = |region: &&BootRegion| region.kind == MemoryKind::Usable;
-    let largest = boot.regions().iter().filter(is_free).max_by_key(|region| region.bytes);
-    let largest = largest.expect("free memory");
-    NEXT_FRAME.store(largest.start.0, Ordering::Relaxed);
-    LAST_FRAME.store(largest.start.0 + largest.bytes, Ordering::Relaxed);
-}
-
-/// What we were told.
-pub(crate) fn boot() -> &'static BootContext {
-    BOOT.get().expect("set first of all")
-}
+use guest_kit::world::{self, hypervisor};
+pub(crate) use guest_kit::world::{BLOCK, KERNEL, boot, give_back, image_phys, init, memory_end};
+use pvops_abi::addr::{PAGE_SIZE, PhysAddr};
+use pvops_abi::layout::StartInfo;
 
 /// The hypervisor's start information.
 pub(crate) fn start_info() -> &'static StartInfo {
-    match boot().platform {
-        Platform::Hypervisor { start_info } => start_info,
-        Platform::Metal { .. } => panic!("there is nobody to attack on the bare machine"),
-    }
+    hypervisor()
 }
 
-/// First address behind all memory of this domain.
-pub(crate) fn memory_end() -> u64 {
-    let is_memory = |region: &&BootRegion| !matches!(region.kind, MemoryKind::Device | MemoryKind::Reserved);
-    boot().regions().iter().filter(is_memory).map(|region| region.start.0 + region.bytes).max().unwrap_or(0)
-}
-
-/// `bytes` of zeroed memory aligned to `alignment`, both multiples of 4096; never given back.
+/// `bytes` of zeroed memory aligned to `alignment`, both multiples of 4096.
 pub(crate) fn frames(bytes: u64, alignment: u64) -> u64 {
-    let start = NEXT_FRAME.load(Ordering::Relaxed).next_multiple_of(alignment);
-    assert!(start + bytes <= LAST_FRAME.load(Ordering::Relaxed), "a domain of 64 MiB");
-    NEXT_FRAME.store(start + bytes, Ordering::Relaxed);
-    for address in (start..start + bytes).step_by(8) {
-        put(address, 0);
-    }
-    start
+    world::frames(bytes, alignment).expect("a domain of 64 MiB").0
 }
 
 /// A zeroed frame.
@@ -64,20 +23,13 @@ pub(crate) fn frame() -> u64 {
 
 /// A number that tells how much was taken; [`give_back`] frees all that was taken since.
 pub(crate) fn mark() -> u64 {
-    NEXT_FRAME.load(Ordering::Relaxed)
-}
-
-/// See [`mark`].
-pub(crate) fn give_back(mark: u64) {
-    NEXT_FRAME.store(mark, Ordering::Relaxed);
+    world::used_frames().end
 }
 
 /// The word at `phys`, a multiple of 8 in this domain's memory.
 pub(crate) fn word(phys: u64) -> &'static AtomicU64 {
-    assert!(phys.is_multiple_of(8) && phys < memory_end(), "a word of memory: {phys:#x}");
-    // SAFETY: mapped writable by the physical map in every root that this guest runs in; frames are accessed as
-    // atomic words only.
-    unsafe { &*(boot().physical_map.0.wrapping_add(phys) as *const AtomicU64) }
+    assert!(phys < memory_end(), "a word of memory: {phys:#x}");
+    world::word(PhysAddr(phys))
 }
 
 /// Loads the word at `phys`.
@@ -96,23 +48,5 @@ pub(crate) fn put_bytes(phys: u64, bytes: &[u8]) {
         let mut word = [0; 8];
         word[..chunk.len()].copy_from_slice(chunk);
         put(phys + index as u64 * 8, u64::from_le_bytes(word));
-    }
-}
-
-/// The guest-physical address behind an address of the image.
-pub(crate) fn image_phys(virt: u64) -> u64 {
-    virt - start_info().kernel_virt + start_info().kernel_phys
-}
-
-/// See [`GUEST`].
-pub(crate) struct Guest;
-
-impl Kernel for Guest {
-    fn alloc_frame(&self) -> Option<PhysAddr> {
-        Some(PhysAddr(frame()))
-    }
-    fn free_frame(&self, _: PhysAddr) {}
-    fn phys_to_virt(&self, phys: PhysAddr) -> VirtAddr {
-        VirtAddr(boot().physical_map.0.wrapping_add(phys.0))
     }
 }

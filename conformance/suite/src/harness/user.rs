@@ -4,60 +4,22 @@
 //! that says how far it came. Its frame is kept, and the kernel goes on at the landing, on the stack as it was there.
 
 use super::{tables, world};
-use core::arch::{asm, naked_asm};
-use core::cell::UnsafeCell;
+use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
+use guest_kit::excursion;
+pub(crate) use guest_kit::excursion::DONE;
 use pvops_abi::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 use pvops_abi::layout::TrapFrame;
 use pvops_abi::ops::mmu::{PageFlags, Retain, Slot};
 use pvops_abi::ops::{cpu, irq};
 
-/// Vector of the interrupt that ends a program: overflow, which user mode may raise and no instruction does.
-pub(crate) const DONE: u64 = 4;
-/// Bytes copied of a program.
-const PROGRAM_BYTES: usize = 64;
 /// Bytes of the stack for entries from user mode.
 const ENTRY_STACK_BYTES: u64 = 4 * PAGE_SIZE;
 
-/// Stack pointer at the landing; 0: no program is running.
-static LANDING_RSP: AtomicU64 = AtomicU64::new(0);
 /// What the handler of the last trap from user mode found.
 static HANDLER_FLAGS: AtomicU64 = AtomicU64::new(0);
 static HANDLER_STACK: AtomicU64 = AtomicU64::new(0);
 static HANDLER_ENABLED: AtomicU64 = AtomicU64::new(0);
-
-/// The frame to enter with, and the one that came back.
-struct Frames(UnsafeCell<[TrapFrame; 2]>);
-// SAFETY: the suite has one CPU, and handlers touch the frames only while `run` waits for them.
-unsafe impl Sync for Frames {}
-static FRAMES: Frames = Frames(UnsafeCell::new([NO_FRAME; 2]));
-
-const NO_FRAME: TrapFrame = TrapFrame {
-    r15: 0,
-    r14: 0,
-    r13: 0,
-    r12: 0,
-    rbp: 0,
-    rbx: 0,
-    r10: 0,
-    r9: 0,
-    r8: 0,
-    rdx: 0,
-    rsi: 0,
-    rdi: 0,
-    vector: 0,
-    fault_address: 0,
-    reserved: 0,
-    rax: 0,
-    rcx: 0,
-    r11: 0,
-    error_code: 0,
-    rip: 0,
-    cs: 0,
-    rflags: 0,
-    rsp: 0,
-    ss: 0,
-};
 
 /// Pages of a program: code, data and stack, in a root of its own that also has all that the boot root maps.
 pub(crate) struct Program {
@@ -73,17 +35,7 @@ pub(crate) struct Program {
     pub(crate) entry_stack: VirtAddr,
 }
 
-/// The address of position-independent code, given as instructions; the final interrupt is added.
-macro_rules! program {
-    ($($text:literal),* $(,)?) => {{
-        #[unsafe(naked)]
-        unsafe extern "C" fn code() {
-            core::arch::naked_asm!($($text,)* "int 4", ".balign 64, 0xcc")
-        }
-        code as *const () as u64
-    }};
-}
-pub(crate) use program;
+pub(crate) use guest_kit::program;
 
 impl Program {
     /// A program without code; its root is loaded, events are masked.
@@ -122,16 +74,14 @@ impl Program {
             rflags: 0x202,
             rsp: self.stack(),
             rdi: self.data().0,
-            ..NO_FRAME
+            ..TrapFrame::default()
         }
     }
 
     /// Puts code of [`program!`] into it.
     pub(crate) fn put(&self, code: u64) {
-        for offset in (0..PROGRAM_BYTES as u64).step_by(8) {
-            // SAFETY: the image's code, whose functions are that long by their alignment.
-            let word = unsafe { ((code + offset) as *const u64).read_unaligned() };
-            world::word(PhysAddr(self.code_frame.0 + offset)).store(word, Ordering::Relaxed);
+        for (place, word) in (self.code_frame.0..).step_by(8).zip(excursion::program_words(code)) {
+            world::word(PhysAddr(place)).store(word, Ordering::Relaxed);
         }
     }
 
@@ -165,49 +115,14 @@ pub(crate) fn handler_was_enabled() -> bool {
 /// Enters `state` and returns the frame of the trap by which it came back. Events are masked then.
 pub(crate) fn run(state: &TrapFrame) -> TrapFrame {
     irq::disable();
-    // SAFETY: see `Frames`; `enter` saves what Rust needs, and comes back on the same stack.
-    let trap = unsafe {
-        (*FRAMES.0.get())[0] = *state;
-        enter(FRAMES.0.get().cast(), LANDING_RSP.as_ptr());
-        (*FRAMES.0.get())[1]
-    };
+    let trap = excursion::run(state);
     irq::disable();
     trap
 }
 
-#[unsafe(naked)]
-unsafe extern "C" fn enter(frame: *const TrapFrame, landing_rsp: *mut u64) {
-    naked_asm!(
-        "push rbp", "push rbx", "push r12", "push r13", "push r14", "push r15",
-        "sub rsp, 8",
-        "mov [rsi], rsp",
-        // The state goes below all that is needed: a trap of the return itself is delivered right under it.
-        "mov rsi, rdi",
-        "sub rsp, {bytes}",
-        "mov rdi, rsp",
-        "mov ecx, {bytes} / 8",
-        "cld",
-        "rep movsq",
-        "mov rdi, rsp",
-        "call {resume}",
-        bytes = const size_of::<TrapFrame>(),
-        resume = sym resume,
-    )
-}
-
-extern "C" fn resume(frame: *const TrapFrame) -> ! {
-    // SAFETY: a program's state, with user mode's selectors; each way it can end is a trap that lands.
-    unsafe { cpu::resume(frame) }
-}
-
-#[unsafe(naked)]
-unsafe extern "C" fn landing() {
-    naked_asm!("cld", "add rsp, 8", "pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp", "ret")
-}
-
 /// Takes a trap, or system call, that belongs to a program; true if it was one.
 pub(crate) fn on_trap(frame: &mut TrapFrame) -> bool {
-    if LANDING_RSP.load(Ordering::Relaxed) == 0 || !frame.is_user() {
+    if !excursion::is_under_way() || !frame.is_user() {
         return false;
     }
     let flags: u64;
@@ -216,16 +131,5 @@ pub(crate) fn on_trap(frame: &mut TrapFrame) -> bool {
     HANDLER_FLAGS.store(flags, Ordering::Relaxed);
     HANDLER_STACK.store((&raw const *frame) as u64, Ordering::Relaxed);
     HANDLER_ENABLED.store(irq::are_enabled().into(), Ordering::Relaxed);
-    // SAFETY: see `Frames`.
-    unsafe { (*FRAMES.0.get())[1] = *frame };
-    let selectors = cpu::selectors();
-    *frame = TrapFrame {
-        rip: landing as *const () as u64,
-        cs: selectors.kernel_cs.into(),
-        ss: selectors.kernel_ss.into(),
-        rflags: 2,
-        rsp: LANDING_RSP.swap(0, Ordering::Relaxed),
-        ..*frame
-    };
-    true
+    excursion::land(frame)
 }

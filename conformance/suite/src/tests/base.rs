@@ -113,6 +113,6 @@ fn chosen_once(report: &mut Report) {
     }
     let now = (irq::are_enabled(), mmu().current_root(), cpu::current());
     report.equal("flag, root and CPU", now, (enabled, root, number));
-    let again = ops::init(boot, &world::SUITE, &[&pvops_abi::hyper::BACKEND, &pvops_native::BACKEND]);
+    let again = ops::init(boot, &world::KERNEL, &[&pvops_abi::hyper::BACKEND, &pvops_native::BACKEND]);
     report.check(again == Err(InitError::AlreadyDone), "a second choice is refused");
 }

@@ -160,6 +160,31 @@ pub fn workloads(rows: &[workloads::Row]) -> Result<String, Failure> {
     })
 }
 
+/// The grid of a chart, still to be told how its axes are labelled.
+macro_rules! mesh {
+    ($chart:ident) => {
+        $chart
+            .configure_mesh()
+            .axis_style(INK)
+            .bold_line_style(GRID)
+            .light_line_style(TRANSPARENT)
+            .label_style(text(SMALL, HPos::Left).pos(Pos::default()))
+    };
+}
+
+/// One of several charts below each other.
+fn strip<'area, 'title, Backend: DrawingBackend>(
+    area: &'area DrawingArea<Backend, Shift>,
+    title: &'title str,
+) -> ChartBuilder<'area, 'title, Backend> {
+    let mut chart = ChartBuilder::on(area);
+    chart
+        .x_label_area_size(24)
+        .y_label_area_size(50)
+        .caption(title, text(FONT, HPos::Left).pos(Pos::default()));
+    chart
+}
+
 /// What part of the releases is no later than so much: a line for each surrounding.
 pub fn cumulative(rows: &[latency::Row]) -> Result<String, Failure> {
     let (least, most) = bounds(rows);
@@ -171,12 +196,7 @@ pub fn cumulative(rows: &[latency::Row]) -> Result<String, Failure> {
             .y_label_area_size(50)
             .build_cartesian_2d((least..most).log_scale(), 0.0..1.0)
             .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .axis_style(INK)
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .label_style(text(SMALL, HPos::Left).pos(Pos::default()))
+        mesh!(chart)
             .x_label_formatter(&|value| format!("{value:.0}"))
             .y_label_formatter(&|part| format!("{:.0} %", part * 100.0))
             .x_desc("instructions from the release to the thread's first")
@@ -213,18 +233,10 @@ pub fn histograms(rows: &[latency::Row]) -> Result<String, Failure> {
                 counts[bin.min(BINS - 1)] += 1;
             }
             let highest = counts.iter().copied().max().unwrap_or(1).max(1);
-            let mut chart = ChartBuilder::on(&part)
-                .x_label_area_size(24)
-                .y_label_area_size(50)
-                .caption(row.title.clone(), text(FONT, HPos::Left).pos(Pos::default()))
+            let mut chart = strip(&part, &row.title)
                 .build_cartesian_2d((least..most).log_scale(), (0.5..f64::from(highest) * 1.5).log_scale())
                 .map_err(failed)?;
-            chart
-                .configure_mesh()
-                .axis_style(INK)
-                .bold_line_style(GRID)
-                .light_line_style(TRANSPARENT)
-                .label_style(text(SMALL, HPos::Left).pos(Pos::default()))
+            mesh!(chart)
                 .x_label_formatter(&|value| format!("{value:.0}"))
                 .y_label_formatter(&|count| format!("{count:.0}"))
                 .y_labels(4)
@@ -248,18 +260,10 @@ pub fn jitter(rows: &[latency::Row]) -> Result<String, Failure> {
     draw(150 * rows.len() as u32 + 30, |area| {
         let parts = area.margin(5, 25, 10, 20).split_evenly((rows.len(), 1));
         for ((row, colour), part) in rows.iter().zip(SERIES).zip(parts) {
-            let mut chart = ChartBuilder::on(&part)
-                .x_label_area_size(24)
-                .y_label_area_size(50)
-                .caption(row.title.clone(), text(FONT, HPos::Left).pos(Pos::default()))
+            let mut chart = strip(&part, &row.title)
                 .build_cartesian_2d(0.0..row.series.len() as f64, (least..most).log_scale())
                 .map_err(failed)?;
-            chart
-                .configure_mesh()
-                .axis_style(INK)
-                .bold_line_style(GRID)
-                .light_line_style(TRANSPARENT)
-                .label_style(text(SMALL, HPos::Left).pos(Pos::default()))
+            mesh!(chart)
                 .x_label_formatter(&|number| format!("{number:.0} ms"))
                 .y_label_formatter(&|value| format!("{value:.0}"))
                 .y_labels(4)

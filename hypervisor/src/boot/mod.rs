@@ -15,7 +15,7 @@ use crate::arch::x86_64::{console as device, machine};
 use crate::domain::registry::MAX_DOMAINS;
 use crate::domain::{console, crash};
 use refusal::Refusal;
-use system_image::{Domain, ExitStatus, SystemImage};
+use system_image::{Domain, ExitStatus, SystemImage, boot_text};
 
 /// From a machine that is set up to the guest.
 pub fn start(mut machine: Machine) -> ! {
@@ -39,14 +39,14 @@ pub fn start(mut machine: Machine) -> ! {
         machine::set_debug_exit_port(port);
     }
     if image.domains().count() > MAX_DOMAINS {
-        refuse_image("more domains than this version runs (8)");
+        refuse_image(boot_text!("more domains than this version runs (8)"));
     }
-    console::print("pvops: hypervisor, ");
+    console::print(boot_text!("pvops: hypervisor, "));
     let cpus = machine.start_other_cpus();
     console::print_decimal(cpus as u64);
-    console::print(if cpus == 1 { " CPU, system '" } else { " CPUs, system '" });
+    console::print(if cpus == 1 { boot_text!(" CPU, system '") } else { boot_text!(" CPUs, system '") });
     console::print(image.name());
-    console::print("'\n");
+    console::print(boot_text!("'\n"));
     if image.domains().any(|domain| !domain.devices().is_empty()) {
         pci::end_bus_mastering();
     }
@@ -102,24 +102,24 @@ fn padded(name: &str) -> [u8; crate::domain::NAME_BYTES] {
 }
 
 fn refuse_image(reason: &str) -> ! {
-    console::print("pvops: system image refused: ");
+    console::print(boot_text!("pvops: system image refused: "));
     console::print(reason);
-    console::print("\n");
+    console::print(boot_text!("\n"));
     machine::power_off(ExitStatus::IMAGE_REFUSED)
 }
 
 fn refuse_domain(domain: &Domain<'_>, refusal: Refusal) -> ! {
     console::print_bytes(crash::heading(&padded(domain.name)).as_bytes());
-    console::print("refused: ");
+    console::print(boot_text!("refused: "));
     console::print(refusal.message());
-    console::print("\n");
+    console::print(boot_text!("\n"));
     machine::power_off(ExitStatus::IMAGE_REFUSED)
 }
 
 /// The machine lacks something without which no guest can run.
 pub fn refuse_machine(reason: &str) -> ! {
-    console::print("pvops: machine not supported: ");
+    console::print(boot_text!("pvops: machine not supported: "));
     console::print(reason);
-    console::print("\n");
+    console::print(boot_text!("\n"));
     machine::power_off(ExitStatus::MACHINE_UNSUPPORTED)
 }

@@ -1,5 +1,7 @@
 //! Why a guest is refused: one clear line each.
 
+use system_image::boot_text;
+
 /// See the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "`message` says it")]
@@ -39,40 +41,44 @@ impl Refusal {
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
-            Self::NotElf => "not an ELF file, or its headers are damaged",
-            Self::Truncated => "the file ends before a segment does (truncated)",
-            Self::WrongMachine => "not for x86_64 (wrong machine or class)",
-            Self::NotExecutable => "neither an executable nor a position-independent executable",
-            Self::NoSegments => "no loadable segment",
-            Self::TooManySegments => "more than 16 loadable segments",
-            Self::TooManyHeaders => "more than 64 program headers",
-            Self::Overlap => "segments overlap or share a page",
-            Self::SegmentOutOfRange => "a segment is out of range",
-            Self::WritableCode => "a segment is both writable and executable",
-            Self::EntryOutside => "the entry of the PVOPS note is outside the image's code",
-            Self::NoNotes => "no PVOPS notes: this kernel does not speak the ABI",
-            Self::MalformedNotes => "the PVOPS notes are malformed or incomplete",
-            Self::AbiVersion => "it needs another version of the ABI than 0.1",
-            Self::ExecutionMode => "it does not run in deprivileged mode",
-            Self::ExtensionAbsent => "an extension that it requires is absent",
-            Self::BadRelocation => "a relocation is not relative, or is outside the image",
-            Self::BadLoadAddress => "the load address of its note is misaligned or too low",
-            Self::RangeClash => "it needs addresses that are reserved or used",
-            Self::TooLarge => "it is larger than its memory",
-            Self::TooManyVcpus => "more vCPUs than this version runs in a domain (1)",
-            Self::NoSuchCpu => "it is placed on a CPU that this machine does not have",
-            Self::NoMemory => "the machine has no free range of its memory size",
+            Self::NotElf => boot_text!("not an ELF file, or its headers are damaged"),
+            Self::Truncated => boot_text!("the file ends before a segment does (truncated)"),
+            Self::WrongMachine => boot_text!("not for x86_64 (wrong machine or class)"),
+            Self::NotExecutable => boot_text!("neither an executable nor a position-independent executable"),
+            Self::NoSegments => boot_text!("no loadable segment"),
+            Self::TooManySegments => boot_text!("more than 16 loadable segments"),
+            Self::TooManyHeaders => boot_text!("more than 64 program headers"),
+            Self::Overlap => boot_text!("segments overlap or share a page"),
+            Self::SegmentOutOfRange => boot_text!("a segment is out of range"),
+            Self::WritableCode => boot_text!("a segment is both writable and executable"),
+            Self::EntryOutside => boot_text!("the entry of the PVOPS note is outside the image's code"),
+            Self::NoNotes => boot_text!("no PVOPS notes: this kernel does not speak the ABI"),
+            Self::MalformedNotes => boot_text!("the PVOPS notes are malformed or incomplete"),
+            Self::AbiVersion => boot_text!("it needs another version of the ABI than 0.1"),
+            Self::ExecutionMode => boot_text!("it does not run in deprivileged mode"),
+            Self::ExtensionAbsent => boot_text!("an extension that it requires is absent"),
+            Self::BadRelocation => boot_text!("a relocation is not relative, or is outside the image"),
+            Self::BadLoadAddress => boot_text!("the load address of its note is misaligned or too low"),
+            Self::RangeClash => boot_text!("it needs addresses that are reserved or used"),
+            Self::TooLarge => boot_text!("it is larger than its memory"),
+            Self::TooManyVcpus => boot_text!("more vCPUs than this version runs in a domain (1)"),
+            Self::NoSuchCpu => boot_text!("it is placed on a CPU that this machine does not have"),
+            Self::NoMemory => boot_text!("the machine has no free range of its memory size"),
             Self::RegistersAreMemory => {
-                "registers of its devices are memory, or what the firmware keeps for itself"
+                boot_text!("registers of its devices are memory, or what the firmware keeps for itself")
             }
             Self::RegistersOutOfReach => {
-                "registers of its devices lie beyond this machine's physical addresses"
+                boot_text!("registers of its devices lie beyond this machine's physical addresses")
             }
-            Self::MachineDevice => "a device of its is part of the machine itself: ACPI, interrupts, console",
+            Self::MachineDevice => {
+                boot_text!("a device of its is part of the machine itself: ACPI, interrupts, console")
+            }
             Self::NoSuchInterrupt => {
-                "this machine has no such interrupt as its devices', or it cannot reach its CPU"
+                boot_text!("this machine has no such interrupt as its devices', or it cannot reach its CPU")
             }
-            Self::TooManyInterrupts => "more interrupts of devices than this version has vectors for (15)",
+            Self::TooManyInterrupts => {
+                boot_text!("more interrupts of devices than this version has vectors for (15)")
+            }
         }
     }
 }

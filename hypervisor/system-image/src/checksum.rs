@@ -2,7 +2,7 @@
 //!
 //! A table of 16 entries: a quarter of the bitwise loop's steps, a sixteenth of the usual table's size.
 
-const TABLE: [u32; 16] = table();
+static TABLE: [u32; 16] = table();
 
 const fn table() -> [u32; 16] {
     let mut table = [0; 16];

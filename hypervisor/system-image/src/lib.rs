@@ -11,6 +11,8 @@
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod boot_text;
 mod checksum;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -3,13 +3,11 @@
 //! The GDT has no 32-bit code segment and no call gate for ring 3. Of the vectors only 3 is open to ring 3; the
 //! others are closed or have no gate, so `int n` arrives as #GP and is checked against the guest's own table.
 
-use super::entry::{FIRST_INTERRUPT, STUBS, VECTORS, pvops_vector_stubs};
-use super::layout::{CPU_PAGES, cpu_pages};
+pub mod boot;
+
+use super::entry::VECTORS;
 use super::percpu::PerCpu;
-use super::ports;
-use core::arch::asm;
 use core::cell::UnsafeCell;
-use core::mem::offset_of;
 
 /// Selectors. `syscall` and `sysret` fix the order (Intel SDM volume 2, SYSRET).
 #[allow(missing_docs, reason = "the names say it")]
@@ -24,7 +22,8 @@ pub mod selector {
 /// GDT entries, the last two for the task.
 pub type GlobalDescriptorTable = UnsafeCell<[u64; 7]>;
 
-/// The task state segment (Intel SDM volume 3, 8.7). Its limit is that of the I/O bitmap behind it, see [`ports`].
+/// The task state segment (Intel SDM volume 3, 8.7). Its limit is that of the I/O bitmap behind it, see
+/// [`ports`](super::ports).
 #[repr(C, packed(4))]
 pub struct TaskState {
     reserved0: u32,
@@ -36,11 +35,6 @@ pub struct TaskState {
     io_map_base: UnsafeCell<u16>,
 }
 
-/// Interrupt stack numbers, as gates name them.
-const STACK_DOUBLE_FAULT: u8 = 1;
-const STACK_MACHINE_CHECK: u8 = 2;
-const STACK_NMI: u8 = 3;
-
 #[repr(C, align(4096))]
 struct InterruptTable(UnsafeCell<[[u64; 2]; VECTORS]>);
 
@@ -49,100 +43,8 @@ unsafe impl Sync for InterruptTable {}
 
 static IDT: InterruptTable = InterruptTable(UnsafeCell::new([[0; 2]; VECTORS]));
 
-/// Fills the one IDT. Boot CPU only, before interrupts.
-pub fn fill_interrupt_table() {
-    let stubs = pvops_vector_stubs as *const () as u64;
-    for stub in 0..STUBS {
-        let vector = if stub < 32 { stub } else { stub - 32 + FIRST_INTERRUPT };
-        let (stack, level) = match vector {
-            2 => (STACK_NMI, 0),
-            3 => (0, 3),
-            8 => (STACK_DOUBLE_FAULT, 0),
-            18 => (STACK_MACHINE_CHECK, 0),
-            _ => (0, 0),
-        };
-        let gate = interrupt_gate(stubs + stub as u64 * super::entry::STUB_BYTES, stack, level);
-        // SAFETY: only the boot CPU runs, see `InterruptTable`.
-        unsafe { (*IDT.0.get())[vector] = gate };
-    }
-}
-
-/// An interrupt gate (interrupts off on entry) to `entry` (Intel SDM volume 3, 6.14.1).
-const fn interrupt_gate(entry: u64, stack: u8, level: u8) -> [u64; 2] {
-    let low = (entry & 0xffff)
-        | (selector::KERNEL_CODE as u64) << 16
-        | (stack as u64) << 32
-        | (0x8e | (level as u64) << 5) << 40
-        | (entry >> 16 & 0xffff) << 48;
-    [low, entry >> 32]
-}
-
-/// Operand of `lgdt` and `lidt`.
-#[repr(C, packed)]
-struct TablePointer {
-    limit: u16,
-    base: u64,
-}
-
 /// Sets where the I/O bitmap begins, counted from the task state. The processor reads it at each access to a port.
 pub fn set_io_map_base(cpu: &PerCpu, base: u16) {
     // SAFETY: this CPU's own task state; the field is a cell, and the processor only reads it.
     unsafe { UnsafeCell::raw_get(&raw const cpu.tss.io_map_base).write_unaligned(base) };
-}
-
-/// Fills this CPU's GDT and TSS and loads both and the IDT.
-pub fn load(cpu: &PerCpu) {
-    let tss = CPU_PAGES + offset_of!(PerCpu, tss) as u64;
-    let limit = ports::TASK_LIMIT;
-    let gdt = [
-        0,
-        0x00af_9b00_0000_ffff, // ring 0 code, 64 bit
-        0x00cf_9300_0000_ffff, // ring 0 data
-        0x00cf_f300_0000_ffff, // ring 3 data
-        0x00af_fb00_0000_ffff, // ring 3 code, 64 bit
-        limit | (tss & 0xff_ffff) << 16 | 0x89 << 40 | (tss >> 24 & 0xff) << 56,
-        tss >> 32,
-    ];
-    let top = |offset: u64| CPU_PAGES + offset;
-    set_io_map_base(cpu, ports::CLOSED);
-    let gdt_pointer = TablePointer { limit: 7 * 8 - 1, base: cpu.gdt.get() as u64 };
-    let idt_pointer = TablePointer { limit: (VECTORS * 16 - 1) as u16, base: IDT.0.get() as u64 };
-    // SAFETY: the tables are this CPU's own and not in use yet; the addresses are the constant ones that every
-    // CPU's tables map; the selectors match the descriptors above.
-    unsafe {
-        *cpu.gdt.get() = gdt;
-        let stacks = &raw const cpu.tss.stacks;
-        UnsafeCell::raw_get(stacks).write_unaligned([top(cpu_pages::STACK_TOP), 0, 0]);
-        let interrupt_stacks = &raw const cpu.tss.interrupt_stacks;
-        UnsafeCell::raw_get(interrupt_stacks).write_unaligned([
-            top(cpu_pages::DOUBLE_FAULT_TOP),
-            top(cpu_pages::MACHINE_CHECK_TOP),
-            top(cpu_pages::NMI_TOP),
-            0,
-            0,
-            0,
-            0,
-        ]);
-        asm!("lgdt [{0}]", "lidt [{1}]", in(reg) &gdt_pointer, in(reg) &idt_pointer, options(nostack));
-        asm!(
-            "push {code}",
-            "lea {scratch}, [rip + 2f]",
-            "push {scratch}",
-            "retfq",
-            "2:",
-            "mov ss, {data:x}",
-            "mov ds, {null:x}",
-            "mov es, {null:x}",
-            "mov fs, {null:x}",
-            "mov gs, {null:x}",
-            "ltr {task:x}",
-            // A reset leaves an LDT at linear address 0, which is the guest's: it could forge descriptors there.
-            "lldt {null:x}",
-            code = const selector::KERNEL_CODE,
-            scratch = out(reg) _,
-            data = in(reg) u32::from(selector::KERNEL_DATA),
-            null = in(reg) 0,
-            task = in(reg) u32::from(selector::TASK),
-        );
-    }
 }

@@ -15,9 +15,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use pvops_firmware::MAX_CPUS;
 
 unsafe extern "C" {
-    /// Bounds of the code that runs once; whole pages, from the linker script.
-    static __boot_text_start: u8;
-    static __boot_text_end: u8;
+    /// Bounds of what is needed once; whole pages, from the linker script.
+    static __boot_start: u8;
+    static __boot_end: u8;
 }
 
 const _: () = assert!(MAX_CPUS == super::machine::MAX_CPUS);
@@ -37,12 +37,12 @@ pub extern "C" fn finish(cpus: u32) -> ! {
     serve_on_fresh_stack()
 }
 
-/// Unmaps boot's code, then the boot loader's slots with the map of physical memory.
+/// Unmaps boot's part of the image, then the boot loader's slots with the map of physical memory.
 fn forget_boot() {
     let root = cpu::root() & FRAME_BITS;
     let entry = |table: u64, at: usize| (BOOT_PHYSICAL + table + at as u64 * 8) as *mut u64;
-    let start = &raw const __boot_text_start as u64;
-    let end = &raw const __boot_text_end as u64;
+    let start = &raw const __boot_start as u64;
+    let end = &raw const __boot_end as u64;
     // SAFETY: the boot loader's map shows the tables, which only this CPU changes; the others walk the image's
     // tables, but run no boot code any more. The slot of the map itself goes last; what the CPU has cached
     // of it lasts until the reload.

@@ -107,19 +107,24 @@ pub fn reserved_interrupt(interrupt: u32) -> Option<&'static Reserved> {
     named(&RESERVED_INTERRUPTS, interrupt_row(interrupt))
 }
 
+// With names of their own, so that they stand with boot's other constants.
+static PORTS: [(u32, u32); RESERVED_PORTS.len()] = numbers(&RESERVED_PORTS);
+static MMIO: [(u32, u32); RESERVED_MMIO.len()] = numbers(&RESERVED_MMIO);
+static INTERRUPTS: [(u32, u32); RESERVED_INTERRUPTS.len()] = numbers(&RESERVED_INTERRUPTS);
+
 /// The row of the table of ports that `range` touches.
 pub(super) fn ports_row(range: PortRange) -> Option<usize> {
-    row(const { &numbers(&RESERVED_PORTS) }, range.first.into(), range.end().into())
+    row(&PORTS, range.first.into(), range.end().into())
 }
 
 /// The row of the table of addresses that `range` touches.
 pub(super) fn mmio_row(range: MmioRange) -> Option<usize> {
-    row(const { &numbers(&RESERVED_MMIO) }, range.base, range.end())
+    row(&MMIO, range.base, range.end())
 }
 
 /// The row of the table of interrupts that has `interrupt`.
 pub(super) fn interrupt_row(interrupt: u32) -> Option<usize> {
-    row(const { &numbers(&RESERVED_INTERRUPTS) }, interrupt.into(), u64::from(interrupt) + 1)
+    row(&INTERRUPTS, interrupt.into(), u64::from(interrupt) + 1)
 }
 
 /// First and last of each row. The hypervisor needs no names, and should not carry them.

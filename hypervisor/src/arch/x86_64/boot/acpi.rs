@@ -9,7 +9,7 @@ use pvops_firmware::redirection::{self, Polarity, Trigger};
 use pvops_firmware::{
     Firmware, ISA_LINES, IsaLine, MAX_CONFIGURATION_SPACES, MAX_CPUS, MAX_IO_APICS, MAX_PORTS,
 };
-use system_image::{MmioRange, PortRange};
+use system_image::{MmioRange, PortRange, boot_text};
 
 /// Local APIC, IOAPICs, HPET and PCI configuration.
 const MAX_REGISTERS: usize = 2 + MAX_IO_APICS + MAX_CONFIGURATION_SPACES;
@@ -49,13 +49,13 @@ impl Found {
 /// Reads the tables, or ends with a clear line.
 #[must_use]
 pub fn find(rsdp: Option<u64>) -> Found {
-    let Some(rsdp) = rsdp else { refuse_machine("no ACPI tables") };
+    let Some(rsdp) = rsdp else { refuse_machine(boot_text!("no ACPI tables")) };
     let firmware = match Firmware::read(PhysAddr(rsdp), VirtAddr(BOOT_PHYSICAL)) {
         Ok(firmware) => firmware,
         Err(reason) => refuse_machine(reason),
     };
     let Some(io_apic) = firmware.io_apics[0].filter(|io_apic| io_apic.first_line == 0) else {
-        refuse_machine("no IOAPIC for the ISA interrupts");
+        refuse_machine(boot_text!("no IOAPIC for the ISA interrupts"));
     };
     let power = firmware.power;
     Found {

@@ -1,6 +1,7 @@
 //! Measuring the time-stamp counter, reading the wall clock, silencing the legacy interrupt controllers.
 
 use super::super::cpu::{cpuid, timestamp};
+use system_image::boot_text;
 use x86::io::{inb, outb};
 
 /// Ticks per second of the counter, and nanoseconds since 1970.
@@ -43,7 +44,7 @@ fn measure_by_pit() -> u64 {
             core::hint::spin_loop();
         }
     }
-    crate::boot::refuse_machine("neither CPUID nor the PIT tells the counter's frequency")
+    crate::boot::refuse_machine(boot_text!("neither CPUID nor the PIT tells the counter's frequency"))
 }
 
 /// Masks the two 8259s for good, with vectors where a spurious interrupt does no harm.

@@ -5,6 +5,7 @@ use super::super::segments::selector;
 use super::super::system_call::{pvops_compatibility_entry, pvops_system_call_entry};
 use crate::boot::refuse_machine;
 use core::arch::asm;
+use system_image::boot_text;
 
 mod cr0 {
     pub(super) const MONITOR_COPROCESSOR: u64 = 1 << 1;
@@ -42,10 +43,10 @@ pub fn require() {
     let [_, _, features1, _] = cpuid(1, 0);
     let [.., extended] = cpuid(0x8000_0001, 0);
     let needs = [
-        (features7 & 1 << 0 != 0, "FSGSBASE is missing"),
-        (features1 & 1 << 26 != 0, "XSAVE is missing"),
-        (extended & 1 << 20 != 0, "no-execute is missing"),
-        (extended & 1 << 11 != 0, "SYSCALL is missing"),
+        (features7 & 1 << 0 != 0, boot_text!("FSGSBASE is missing")),
+        (features1 & 1 << 26 != 0, boot_text!("XSAVE is missing")),
+        (extended & 1 << 20 != 0, boot_text!("no-execute is missing")),
+        (extended & 1 << 11 != 0, boot_text!("SYSCALL is missing")),
     ];
     for (has, reason) in needs {
         if !has {

@@ -4,6 +4,7 @@ use super::super::layout::BOOT_PHYSICAL;
 use bootloader_api::info::{MemoryRegionKind, MemoryRegions};
 use core::slice;
 use heapless::Vec;
+use system_image::boot_text;
 
 const MAX_RANGES: usize = 64;
 const LOW: u64 = 1 << 20;
@@ -77,7 +78,7 @@ impl BootMemory {
     pub fn take_page(&mut self) -> u64 {
         match self.take(PAGE, PAGE, true) {
             Some(page) => page,
-            None => crate::boot::refuse_machine("out of memory during boot"),
+            None => crate::boot::refuse_machine(boot_text!("out of memory during boot")),
         }
     }
 }

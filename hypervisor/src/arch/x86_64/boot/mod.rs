@@ -21,6 +21,7 @@ use bootloader_api::config::Mapping;
 use bootloader_api::info::MemoryRegion;
 use bootloader_api::{BootInfo, BootloaderConfig};
 use memory::BootMemory;
+use system_image::boot_text;
 use tables::{CpuTables, SharedTables};
 
 /// What the boot loader is asked for: everything in the hypervisor's own slots.
@@ -58,7 +59,7 @@ pub fn entry(info: &'static mut BootInfo) -> ! {
     if let Some((pm1a, pm1b, sleep_types)) = found.power_off {
         machine::set_power_off(pm1a, pm1b, sleep_types);
     }
-    let Some(boot_cpu) = cpus.first_mut() else { refuse_machine("no CPU in the ACPI tables") };
+    let Some(boot_cpu) = cpus.first_mut() else { refuse_machine(boot_text!("no CPU in the ACPI tables")) };
     boot_cpu.keep_boot_slots();
     let root = boot_cpu.root();
     // SAFETY: the new root maps image, this CPU's pages and, for now, the boot loader's slots, stack included.
@@ -80,15 +81,15 @@ fn start_boot_cpu(root: u64) {
     this.root.set(root);
     this.idle_root.set(root);
     this.vcpu.set(super::percpu::NO_VCPU);
-    segments::fill_interrupt_table();
-    segments::load(this);
+    segments::boot::fill_interrupt_table();
+    segments::boot::load(this);
     features::enable();
     clock::silence_legacy_interrupts();
     let (hz, wall_ns) = clock::measure();
     super::time::start(hz, wall_ns);
-    apic::probe();
-    apic::start_cpu();
-    apic::calibrate_timer();
+    apic::boot::probe();
+    apic::boot::start_cpu();
+    apic::boot::calibrate_timer();
     io_apic::mask_all();
 }
 

@@ -168,9 +168,9 @@ extern "C" fn arrive() -> ! {
     this.root.set(root);
     this.idle_root.set(root);
     this.vcpu.set(NO_VCPU);
-    segments::load(this);
+    segments::boot::load(this);
     features::enable();
-    apic::start_cpu();
+    apic::boot::start_cpu();
     ARRIVED.fetch_add(1, Ordering::AcqRel);
     start::wait_for_boot()
 }

@@ -1,12 +1,10 @@
-//! The calls: one `match` over those that go the long way, one place where errors become a status. Those of CPU are in
-//! [`cpu_calls`], lists of calls in [`batch`].
+//! The calls. Those of CPU are in [`cpu_calls`](super::cpu_calls), lists of calls in [`batch`]; [`fast`] is the table.
 //!
 //! Each function below checks its arguments as claims of a stranger and touches the caller's domain only. The
 //! chapter of `spec/` with the extension's name states what each promises.
 
 use super::batch;
-use super::cpu_calls;
-use super::decode::{Arguments, Function, arguments, extension_version, function};
+use super::decode::{Arguments, arguments, extension_version};
 use super::fast::{self, Reply};
 use super::frames;
 use crate::arch::x86_64::registered::Ports;
@@ -19,7 +17,6 @@ use crate::mmu::shadow::Failure;
 use crate::sched::VcpuId;
 use pvops_abi::call;
 use pvops_abi::error::Error;
-use pvops_abi::layout::start_info::implementation;
 use pvops_abi::layout::{FlushAllFlags, LoadRootFlags, PortKind, ShutdownReason};
 use pvops_abi::version;
 use system_image::ExitStatus;
@@ -33,52 +30,23 @@ const MAX_LONG_CALLS: u32 = 4;
 /// It also ends short behind a long call when it has taken so long.
 const LONG_BATCH_NS: u64 = 20_000;
 
-/// A call of the guest kernel that needs all its registers, or is none: `rax` and `rdx` get status and value, all else
-/// stays.
+/// A call of the guest kernel that needs all its registers: `rax` and `rdx` get status and value, all else stays.
 pub fn call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
     if frame.rax == call::Cpu::Iret.id().0 {
         frames::iret(domain, vcpu, frame);
         return;
     }
-    let result = match function(frame.rax) {
-        Ok(Function::Sched(call::Sched::Shutdown)) => shutdown(domain, frame),
-        Ok(function) => run_long(domain, vcpu, function, arguments(frame)),
-        Err(error) => Err(error),
+    let Reply { status, value } = if frame.rax == call::Sched::Shutdown.id().0 {
+        Reply::from(shutdown(domain, frame))
+    } else {
+        // None but these two come here, unless a mutant changes what registers hold.
+        fast::make(frame.rax, arguments(frame))
     };
-    let Reply { status, value } = Reply::from(result);
     frame.rax = status;
     frame.rdx = value;
-    frame.rbx ^= u64::from(mutant!(RegisterClobbered) && result == Err(Error::InvalidArgument));
+    frame.rbx ^= u64::from(mutant!(RegisterClobbered) && status == Error::InvalidArgument.to_status() as u64);
     if mutant!(AddressLeaks) {
         frame.rcx = crate::mmu::HYPERVISOR_START;
-    }
-}
-
-/// The calls that [`fast`] leaves, and that return to their caller with a value.
-fn run_long(domain: &Domain, vcpu: &Vcpu, function: Function, arguments: Arguments) -> Result<u64, Error> {
-    use call::{Base, Console, Cpu, Event, Mmu, Time};
-    let [first, second, third, _] = arguments;
-    match function {
-        Function::Base(Base::Implementation) => Ok(implementation::PVOPS_HYPERVISOR.into()),
-        Function::Base(Base::ImplementationVersion) => Ok(1),
-        Function::Cpu(Cpu::RegisterArea) => cpu_calls::register_area(domain, vcpu, first),
-        Function::Cpu(Cpu::SetTrapTable) => cpu_calls::set_trap_table(domain, vcpu, first, second),
-        Function::Cpu(Cpu::SetEntries) => cpu_calls::set_entries(domain, vcpu, first, second),
-        Function::Cpu(Cpu::SetDoubleFaultStack) => cpu_calls::set_double_fault_stack(vcpu, first),
-        Function::Cpu(Cpu::SetSegmentBase) => cpu_calls::set_segment_base(vcpu, first, second),
-        Function::Cpu(Cpu::Cpuid) => cpu_calls::store_cpuid(domain, first, second, third),
-        Function::Cpu(Cpu::SetXcr0) => cpu_calls::set_xcr0(first),
-        Function::Cpu(Cpu::FpuAreaSize) => Ok(cpu::cpuid(0xd, 0)[1].into()),
-        Function::Event(Event::RegisterPage) => register_page(domain, first),
-        Function::Event(Event::Bind) => bind(domain, first, second, third),
-        Function::Event(Event::Unbind) => unbind(domain, first),
-        Function::Mmu(Mmu::ReleaseRoot) => release_root(domain, first),
-        Function::Mmu(Mmu::SetCommonSlots) => set_common_slots(domain, first),
-        Function::Time(Time::WallClock) => Ok(time::wall_ns()),
-        Function::Console(Console::Write) => write_console(domain, first, second),
-        Function::Console(Console::Read) => read_console(domain, first, second),
-        // In a batch: those that do not return to it. All others are fast ones.
-        _ => Err(Error::InvalidArgument),
     }
 }
 
@@ -96,9 +64,9 @@ pub(super) fn clock() -> Result<u64, Error> {
     Ok(time::now_ns() ^ (u64::from(mutant!(ClockGoesBack)) << 20))
 }
 
-pub(super) fn batch(domain: &Domain, vcpu: &Vcpu, list: u64, count: u64) -> Result<u64, Error> {
+pub(super) fn batch(domain: &Domain, list: u64, count: u64) -> Result<u64, Error> {
     let (began, mut long_calls) = (time::now_ns(), 0);
-    let call = |id, arguments| run_in_batch(domain, vcpu, id, arguments);
+    let call = |id, arguments| run_in_batch(id, arguments);
     let is_enough = |id| {
         if !is_long(domain, id) {
             return false;
@@ -109,16 +77,12 @@ pub(super) fn batch(domain: &Domain, vcpu: &Vcpu, list: u64, count: u64) -> Resu
     batch::run(&domain.memory, list, count, call, is_enough)
 }
 
-fn run_in_batch(domain: &Domain, vcpu: &Vcpu, id: u64, arguments: Arguments) -> Reply {
+fn run_in_batch(id: u64, arguments: Arguments) -> Reply {
     // They would take effect only behind the last entry, or within themselves.
     if (id == call::Sched::Block.id().0 && !mutant!(BatchBlocks)) || id == call::Base::Batch.id().0 {
         return Reply::from(Err(Error::InvalidArgument));
     }
-    let [first, second, third, fourth] = arguments;
-    match fast::call(id) {
-        Some(call) => fast::make(call, first, second, third, fourth),
-        None => Reply::from(function(id).and_then(|function| run_long(domain, vcpu, function, arguments))),
-    }
+    fast::make(id, arguments)
 }
 
 /// Whether one such call may take as long as some tens of others.
@@ -135,7 +99,7 @@ fn is_long(domain: &Domain, id: u64) -> bool {
 
 // --- EVT ---------------------------------------------------------------------------------------------------
 
-fn register_page(domain: &Domain, address: u64) -> Result<u64, Error> {
+pub(super) fn register_page(domain: &Domain, address: u64) -> Result<u64, Error> {
     if !domain.bindings.lock().is_empty() {
         return Err(Error::WrongState);
     }
@@ -143,7 +107,7 @@ fn register_page(domain: &Domain, address: u64) -> Result<u64, Error> {
     Ok(0)
 }
 
-fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Result<u64, Error> {
+pub(super) fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Result<u64, Error> {
     let kind = PortKind::try_from(kind)?;
     if vcpu >= domain.vcpu_count as u64 {
         return Err(Error::InvalidArgument);
@@ -173,7 +137,7 @@ fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Result<u64, Err
     Ok(port.into())
 }
 
-fn unbind(domain: &Domain, port: u64) -> Result<u64, Error> {
+pub(super) fn unbind(domain: &Domain, port: u64) -> Result<u64, Error> {
     let mut bindings = domain.bindings.lock();
     let Binding { kind, argument, .. } = bindings.unbind(port)?;
     if kind == PortKind::Device {
@@ -299,12 +263,12 @@ pub(super) fn populate(domain: &Domain, vcpu: &Vcpu, address: u64, pages: u64) -
     domain.mmu.lock().populate(&domain.memory, root, address, pages).map_err(exhausted)
 }
 
-fn release_root(domain: &Domain, root: u64) -> Result<u64, Error> {
+pub(super) fn release_root(domain: &Domain, root: u64) -> Result<u64, Error> {
     domain.memory.check(root, 4096, 4096)?;
     if domain.mmu.lock().release_root(root) { Ok(0) } else { Err(Error::WrongState) }
 }
 
-fn set_common_slots(domain: &Domain, address: u64) -> Result<u64, Error> {
+pub(super) fn set_common_slots(domain: &Domain, address: u64) -> Result<u64, Error> {
     let slots = domain.memory.load::<[u64; 8]>(address)?;
     domain.mmu.lock().set_common_slots(slots).map_err(exhausted)?;
     Ok(0)
@@ -341,7 +305,7 @@ pub(super) fn set_deadline(domain: &Domain, vcpu: &Vcpu, deadline_ns: u64) -> Re
 
 // --- CONS --------------------------------------------------------------------------------------------------
 
-fn write_console(domain: &Domain, address: u64, bytes: u64) -> Result<u64, Error> {
+pub(super) fn write_console(domain: &Domain, address: u64, bytes: u64) -> Result<u64, Error> {
     domain.memory.check(address, bytes, 1)?;
     let bytes = bytes.min(MAX_CONSOLE_BYTES as u64);
     if !domain.has_console {
@@ -355,7 +319,7 @@ fn write_console(domain: &Domain, address: u64, bytes: u64) -> Result<u64, Error
     Ok(console::write(domain.number, copy) as u64)
 }
 
-fn read_console(domain: &Domain, address: u64, room: u64) -> Result<u64, Error> {
+pub(super) fn read_console(domain: &Domain, address: u64, room: u64) -> Result<u64, Error> {
     domain.memory.check(address, if mutant!(ConsoleUnchecked) { room & 127 } else { room }, 1)?;
     let room = room.min(MAX_CONSOLE_BYTES as u64);
     for offset in 0..room {

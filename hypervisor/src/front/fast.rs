@@ -1,16 +1,22 @@
-//! The calls that a guest makes all the time, one function each, called by the entry code without a stored frame.
+//! The calls, one function each, called by the entry code without a stored frame.
 //!
-//! They touch nothing but their arguments and the caller's domain, return to their caller and never end a domain; the
-//! others have [`pvops_long_call`] in their place of the table and find the whole frame in [`super::calls`]. A batch
-//! and the long way use the same functions, so each call is written once.
+//! They touch nothing but their arguments and the caller's domain, return to their caller and never end a domain. The
+//! two that need the whole frame, `CPU.IRET` and `SCHED.SHUTDOWN`, have [`pvops_long_call`] in their place of the table
+//! and are served by [`super::calls::call`]. A batch uses the same functions, so each call is written once.
+//!
+//! The table has two levels: a byte for each id, by which [`call_table`](crate::arch::x86_64::call_table) finds the
+//! function. So most of it are zeros' bytes and not pointers, and there is nothing to relocate.
 
-use super::calls;
+use super::{calls, cpu_calls};
+use crate::arch::x86_64::call_table;
 use crate::arch::x86_64::guest::{current_vcpu, domain};
 use crate::arch::x86_64::system_call::pvops_long_call;
+use crate::arch::x86_64::{cpu, time};
 use crate::domain::Domain;
 use crate::domain::vcpu::Vcpu;
 use pvops_abi::call::{Base, CallId, Console, Cpu, Event, Mmu, Sched, Time};
 use pvops_abi::error::Error;
+use pvops_abi::layout::start_info::implementation;
 
 /// What a call returns, in the registers in which the guest finds it.
 #[derive(Clone, Copy, Debug)]
@@ -35,10 +41,7 @@ impl From<Result<u64, Error>> for Reply {
 }
 
 /// Places of the table: extension below 8, function below 16.
-const PLACES: usize = 8 * 16;
-
-/// By extension and function.
-pub static TABLE: [Call; PLACES] = table();
+pub const PLACES: usize = 8 * 16;
 
 /// The place of `id`, if it can have one.
 #[must_use]
@@ -46,17 +49,27 @@ pub const fn place(id: u64) -> Option<usize> {
     if id & !0x7_000f == 0 { Some((id >> 12 | id & 15) as usize) } else { None }
 }
 
-/// The call `id`, if it is one of these.
+/// Whether `id` is a call's.
+#[must_use]
+pub fn is_call(id: u64) -> bool {
+    place(id).is_some_and(|place| NUMBERS[place] != 0)
+}
+
+/// The call `id`, which may be [`unknown`]; `None`: one that does not return to its caller.
 #[must_use]
 pub fn call(id: u64) -> Option<Call> {
-    let call = *TABLE.get(place(id)?)?;
+    let Some(place) = place(id) else { return Some(unknown) };
+    let call = call_table::call(place);
     (call as usize != pvops_long_call as *const () as usize).then_some(call)
 }
 
-/// Makes a call of the table.
+/// Makes the call `id`; one that does not return to its caller is refused.
 #[must_use]
-pub fn make(call: Call, first: u64, second: u64, third: u64, fourth: u64) -> Reply {
-    crate::arch::x86_64::system_call::make(call, [first, second, third, fourth])
+pub fn make(id: u64, arguments: [u64; 4]) -> Reply {
+    match call(id) {
+        Some(call) => crate::arch::x86_64::system_call::make(call, arguments),
+        None => Reply::from(Err(Error::InvalidArgument)),
+    }
 }
 
 /// Who called.
@@ -65,33 +78,40 @@ struct Caller {
     vcpu: &'static Vcpu,
 }
 
-/// Defines the functions and puts them into their places.
+/// Defines the functions and gives each its number; 0 is [`unknown`], 1 [`pvops_long_call`].
 macro_rules! calls {
     (long: $($long:expr),* ; fast: $($id:expr => $name:ident: |$caller:pat_param, $arguments:pat_param| $body:expr;)*) => {
         $(
-            extern "C" fn $name(first: u64, second: u64, third: u64, fourth: u64) -> Reply {
+            pub(crate) extern "C" fn $name(first: u64, second: u64, third: u64, fourth: u64) -> Reply {
                 let $caller = Caller { domain: domain(), vcpu: current_vcpu() };
                 let $arguments = [first, second, third, fourth];
                 Reply::from($body)
             }
         )*
-        const fn table() -> [Call; PLACES] {
-            let mut table = [unknown as Call; PLACES];
+        /// The function of each place, by its number in [`call_functions`].
+        pub const NUMBERS: [u8; PLACES] = {
+            let mut numbers = [0; PLACES];
             $(
                 let CallId(id) = $long;
-                table[(id >> 12 | id & 15) as usize] = pvops_long_call;
+                numbers[(id >> 12 | id & 15) as usize] = 1;
             )*
+            let mut number = 1;
             $(
                 let CallId(id) = $id;
-                table[(id >> 12 | id & 15) as usize] = $name;
+                number += 1;
+                numbers[(id >> 12 | id & 15) as usize] = number;
             )*
-            table
+            numbers
+        };
+        /// Writes the table of functions, in the order of their numbers, where it is used.
+        macro_rules! call_functions {
+            () => { function_table!{ unknown, pvops_long_call, $($name),* } };
         }
     };
 }
 
 /// What has no function.
-extern "C" fn unknown(_: u64, _: u64, _: u64, _: u64) -> Reply {
+pub(crate) extern "C" fn unknown(_: u64, _: u64, _: u64, _: u64) -> Reply {
     if mutant!(UnknownIsInvalid) {
         return Reply::from(Err(Error::InvalidArgument));
     }
@@ -99,19 +119,30 @@ extern "C" fn unknown(_: u64, _: u64, _: u64, _: u64) -> Reply {
 }
 
 calls! {
-    long:
-    Base::Implementation.id(), Base::ImplementationVersion.id(),
-    Cpu::RegisterArea.id(), Cpu::SetTrapTable.id(), Cpu::SetEntries.id(), Cpu::SetDoubleFaultStack.id(),
-    Cpu::Iret.id(), Cpu::SetSegmentBase.id(), Cpu::Cpuid.id(), Cpu::SetXcr0.id(), Cpu::FpuAreaSize.id(),
-    Event::RegisterPage.id(), Event::Bind.id(), Event::Unbind.id(),
-    Mmu::ReleaseRoot.id(), Mmu::SetCommonSlots.id(),
-    Time::WallClock.id(),
-    Console::Write.id(), Console::Read.id(),
-    Sched::Shutdown.id();
+    long: Cpu::Iret.id(), Sched::Shutdown.id();
     fast:
     Base::Version.id() => version: |_, _| calls::version();
+    Base::Implementation.id() => implementation: |_, _| Ok(implementation::PVOPS_HYPERVISOR.into());
+    Base::ImplementationVersion.id() => implementation_version: |_, _| Ok(1);
     Base::Probe.id() => probe: |_, [extension, ..]| calls::probe(extension);
-    Base::Batch.id() => batch: |caller, [list, count, ..]| calls::batch(caller.domain, caller.vcpu, list, count);
+    Base::Batch.id() => batch: |caller, [list, count, ..]| calls::batch(caller.domain, list, count);
+    Cpu::RegisterArea.id() => register_area: |caller, [address, ..]|
+        cpu_calls::register_area(caller.domain, caller.vcpu, address);
+    Cpu::SetTrapTable.id() => set_trap_table: |caller, [address, count, ..]|
+        cpu_calls::set_trap_table(caller.domain, caller.vcpu, address, count);
+    Cpu::SetEntries.id() => set_entries: |caller, [event, system_call, ..]|
+        cpu_calls::set_entries(caller.domain, caller.vcpu, event, system_call);
+    Cpu::SetDoubleFaultStack.id() => set_double_fault_stack: |caller, [top, ..]|
+        cpu_calls::set_double_fault_stack(caller.vcpu, top);
+    Cpu::SetSegmentBase.id() => set_segment_base: |caller, [which, base, ..]|
+        cpu_calls::set_segment_base(caller.vcpu, which, base);
+    Cpu::Cpuid.id() => cpuid: |caller, [leaf, subleaf, address, _]|
+        cpu_calls::store_cpuid(caller.domain, leaf, subleaf, address);
+    Cpu::SetXcr0.id() => set_xcr0: |_, [value, ..]| cpu_calls::set_xcr0(value);
+    Cpu::FpuAreaSize.id() => fpu_area_size: |_, _| Ok(cpu::cpuid(0xd, 0)[1].into());
+    Event::RegisterPage.id() => register_page: |caller, [address, ..]| calls::register_page(caller.domain, address);
+    Event::Bind.id() => bind: |caller, [kind, argument, vcpu, _]| calls::bind(caller.domain, kind, argument, vcpu);
+    Event::Unbind.id() => unbind: |caller, [port, ..]| calls::unbind(caller.domain, port);
     Event::Send.id() => send: |caller, [port, ..]| calls::send(caller.domain, port);
     Event::Unmask.id() => unmask: |caller, [port, ..]| calls::unmask(caller.domain, port);
     Event::Eoi.id() => end_interrupt: |caller, [port, ..]| calls::end_interrupt(caller.domain, port);
@@ -128,17 +159,26 @@ calls! {
         calls::flush_all(caller.domain, caller.vcpu, [mask, base], flags);
     Mmu::Populate.id() => populate: |caller, [address, pages, ..]|
         calls::populate(caller.domain, caller.vcpu, address, pages);
+    Mmu::ReleaseRoot.id() => release_root: |caller, [root, ..]| calls::release_root(caller.domain, root);
+    Mmu::SetCommonSlots.id() => set_common_slots: |caller, [address, ..]|
+        calls::set_common_slots(caller.domain, address);
     Time::Clock.id() => clock: |_, _| calls::clock();
+    Time::WallClock.id() => wall_clock: |_, _| Ok(time::wall_ns());
     Time::SetDeadline.id() => set_deadline: |caller, [deadline_ns, ..]|
         calls::set_deadline(caller.domain, caller.vcpu, deadline_ns);
+    Console::Write.id() => write_console: |caller, [address, bytes, ..]|
+        calls::write_console(caller.domain, address, bytes);
+    Console::Read.id() => read_console: |caller, [address, room, ..]|
+        calls::read_console(caller.domain, address, room);
     Sched::Yield.id() => yield_now: |_, _| calls::yield_now();
     Sched::Block.id() => block: |caller, _| calls::block(caller.vcpu);
 }
+pub(crate) use call_functions;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::front::decode::function;
+    use crate::front::decode::extension_version;
 
     #[test]
     fn every_call_has_a_place_of_its_own_and_no_other_id_has_one() {
@@ -156,18 +196,37 @@ mod tests {
 
     #[test]
     fn what_may_end_a_domain_or_needs_registers_goes_the_long_way() {
-        for id in [Cpu::Iret.id(), Sched::Shutdown.id(), Console::Write.id(), Cpu::RegisterArea.id()] {
+        for id in [Cpu::Iret.id(), Sched::Shutdown.id()] {
             assert!(call(id.0).is_none());
         }
-        assert!(call(Base::Version.id().0).is_some());
-        assert!(call(u64::MAX).is_none());
+        for (id, function) in [
+            (Base::Version.id(), version as Call),
+            (Cpu::Cpuid.id(), cpuid),
+            (Console::Read.id(), read_console),
+            (Sched::Block.id(), block),
+        ] {
+            assert_eq!(call(id.0).map(|call| call as usize), Some(function as usize), "{:#x}", id.0);
+        }
     }
 
     #[test]
-    fn the_table_knows_what_the_decoder_knows() {
-        for id in (0..8).flat_map(|high| (0..16).map(move |low| high << 16 | low)) {
+    fn calls_of_the_abi_are_in_the_table_and_nothing_else_is() {
+        for id in (0..0x20).flat_map(|high| (0..0x20).map(move |low| high << 16 | low)) {
+            let number = id as u16;
+            let exists = match id >> 16 {
+                1 => Base::try_from(number).is_ok(),
+                2 => Cpu::try_from(number).is_ok(),
+                3 => Event::try_from(number).is_ok(),
+                4 => Mmu::try_from(number).is_ok(),
+                5 => Time::try_from(number).is_ok(),
+                6 => Console::try_from(number).is_ok(),
+                7 => Sched::try_from(number).is_ok(),
+                _ => false,
+            };
+            assert_eq!(is_call(id), exists, "{id:#x}");
             let is_unknown = call(id).is_some_and(|call| call as usize == unknown as *const () as usize);
-            assert_eq!(is_unknown, function(id).is_err(), "{id:#x}");
+            assert_eq!(is_unknown, !exists, "{id:#x}");
+            assert_eq!(extension_version(id >> 16) != 0, is_call(id & !0xffff), "{id:#x}");
         }
     }
 }

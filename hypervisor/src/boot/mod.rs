@@ -13,6 +13,7 @@ mod tests;
 use crate::arch::x86_64::boot::{Machine, domain as placement, pci};
 use crate::arch::x86_64::{console as device, machine};
 use crate::domain::registry::MAX_DOMAINS;
+use crate::domain::text::Text;
 use crate::domain::{console, crash};
 use refusal::Refusal;
 use system_image::{Domain, ExitStatus, SystemImage, boot_text};
@@ -109,7 +110,8 @@ fn refuse_image(reason: &str) -> ! {
 }
 
 fn refuse_domain(domain: &Domain<'_>, refusal: Refusal) -> ! {
-    console::print_bytes(crash::heading(&padded(domain.name)).as_bytes());
+    let mut heading = Text::new();
+    console::print_bytes(crash::heading(&mut heading, &padded(domain.name)).as_bytes());
     console::print(boot_text!("refused: "));
     console::print(refusal.message());
     console::print(boot_text!("\n"));

@@ -8,6 +8,7 @@
 //! domain's state mapped there.
 
 use super::registry::{self, MAIL_DUMP, MAIL_RESTART};
+use super::text::Text;
 use super::vcpu::Vcpu;
 use super::{Domain, console, crash, devices};
 use crate::arch::x86_64::{Frame, paging, start, switch, time};
@@ -134,14 +135,15 @@ pub fn collect(domain: &Domain, mail: u64) {
 pub fn step(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
     match domain.chore.get() {
         Chore::None => {}
-        Chore::Dump { line, then } => match crash::dump_line(domain, vcpu, frame, line) {
-            Some(text) if console::try_line(domain.number, text.as_bytes()) => {
+        Chore::Dump { line, then } => {
+            let mut text = Text::new();
+            if !crash::dump_line(&mut text, domain, vcpu, frame, line) {
+                after_dump(domain, then);
+            } else if console::try_line(domain.number, text.as_bytes()) {
                 domain.chore.set(Chore::Dump { line: line + 1, then });
             }
-            // No room now; the line comes again.
-            Some(_) => {}
-            None => after_dump(domain, then),
-        },
+            // Without room for it, the line comes again.
+        }
         Chore::ForgetTranslations => {
             forget_root(domain, vcpu);
             if !domain.mmu.lock().forget_one() {
@@ -189,8 +191,12 @@ fn clean(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, first: u64) {
     let next = (first + PAGES_PER_STEP * PAGE).min(end);
     domain.chore.set(Chore::CleanMemory { page: next });
     // Without room for the line, the last step comes again.
-    let mut line = crash::heading(&domain.name);
-    if next < end || !console::try_line(domain.number, line.text("starts anew").as_bytes()) {
+    if next < end {
+        return;
+    }
+    let mut line = Text::new();
+    crash::heading(&mut line, &domain.name).text("starts anew");
+    if !console::try_line(domain.number, line.as_bytes()) {
         return;
     }
     domain.forget_registrations();

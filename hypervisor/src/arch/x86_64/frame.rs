@@ -34,4 +34,13 @@ pub struct Frame {
 /// [`Frame::vector`] of an entry by `syscall`.
 pub const SYSTEM_CALL_VECTOR: u64 = 0x100;
 
+impl Frame {
+    /// All of it, in the order above.
+    #[must_use]
+    pub fn words(&self) -> &[u64] {
+        // SAFETY: the structure is made of such words and nothing else, see its layout.
+        unsafe { &*core::ptr::from_ref(self).cast::<[u64; size_of::<Self>() / 8]>() }
+    }
+}
+
 const _: () = assert!(size_of::<Frame>() == 176 && size_of::<Frame>().is_multiple_of(16));

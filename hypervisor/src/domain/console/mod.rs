@@ -15,6 +15,7 @@
 mod menu;
 mod operator;
 mod output;
+mod ring;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ mod tests;
 use super::registry::{MAX_DOMAINS, NEVER};
 use super::text::Text;
 use super::{NAME_BYTES, turn};
-use crate::arch::x86_64::console::{self as device, Interrupt, Offer, Polled};
+use crate::arch::x86_64::console::{self as device, Interrupt, Offer};
 use crate::arch::x86_64::time;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 pub use operator::take;
@@ -55,6 +56,7 @@ const SHORT: u32 = 1_000;
 /// Who must get the output. A fault while this very CPU holds it goes on without.
 const LONG: u32 = 1_000_000;
 
+#[inline(never)]
 fn lock(attempts: u32) -> Option<MutexGuard<'static, Output>> {
     if ENDED.load(Ordering::Relaxed) {
         return None;
@@ -171,14 +173,14 @@ pub fn serve() {
 
 /// Writes out what all rings hold, and closes them: the machine is about to end. Waits for the line.
 pub fn drain() {
-    device::polled(|line| {
+    if let Some(mut line) = device::polled() {
         if let Some(mut output) = lock(LONG) {
             output.end();
-            let mut byte = [0];
-            while output.fill(focus(), &mut byte) != 0 && line.put(byte[0]) {}
+            let focus = focus();
+            while output.next(focus).is_some_and(|byte| line.put(byte)) {}
         }
         line.wait_until_sent();
-    });
+    }
     ENDED.store(true, Ordering::Relaxed);
 }
 
@@ -187,30 +189,16 @@ pub fn print(text: &str) {
     print_bytes(text.as_bytes());
 }
 
-/// Prints bytes as [`print`] does.
+/// Prints bytes as [`print`] does. Gives up at the first one that does not go out in time.
 pub fn print_bytes(text: &[u8]) {
-    device::polled(|line| {
-        if let Some(mut output) = lock(LONG) {
-            put_all(line, output.take_staged());
-            if let Some(last) = text.last() {
-                output.bypassed(*last);
-            }
+    let Some(mut line) = device::polled() else { return };
+    if let Some(mut output) = lock(LONG) {
+        _ = output.take_staged().iter().all(|byte| line.put(*byte));
+        if let Some(last) = text.last() {
+            output.bypassed(*last);
         }
-        for part in text.split_inclusive(|byte| *byte == b'\n') {
-            let (body, end): (_, &[u8]) = match part.strip_suffix(b"\n") {
-                Some(body) => (body, b"\r\n"),
-                None => (part, b""),
-            };
-            if !(put_all(line, body) && put_all(line, end)) {
-                return;
-            }
-        }
-    });
-}
-
-/// Gives up at the first byte that does not go out in time.
-fn put_all(line: &mut Polled<'_>, text: &[u8]) -> bool {
-    text.iter().all(|byte| line.put(*byte))
+    }
+    _ = text.iter().all(|byte| (*byte != b'\n' || line.put(b'\r')) && line.put(*byte));
 }
 
 /// Prints a number in decimal.

@@ -2,26 +2,25 @@
 
 use super::menu::{Choice, Menu, Order};
 use super::output::OPERATOR;
+use super::ring::Ring;
 use super::{FOCUS, MEMBERS};
 use crate::domain::lifecycle::{self, State};
 use crate::domain::registry::{self, MAIL_CONSOLE, MAX_DOMAINS};
 use crate::domain::text::Text;
 use crate::sched::VcpuId;
 use core::sync::atomic::Ordering;
-use heapless::Deque;
 use spin::Mutex;
 
 /// Bytes kept for a domain that does not read (CONS-004).
 const INPUT_BYTES: usize = 256;
 
 /// Bytes received and not yet read.
-static INPUT: Mutex<[Deque<u8, INPUT_BYTES>; MAX_DOMAINS]> =
-    Mutex::new([const { Deque::new() }; MAX_DOMAINS]);
+static INPUT: Mutex<[Ring<INPUT_BYTES>; MAX_DOMAINS]> = Mutex::new([const { Ring::new() }; MAX_DOMAINS]);
 static MENU: Mutex<Menu> = Mutex::new(Menu::new());
 
 /// Takes the oldest byte of a domain.
 pub fn take(domain: u16) -> Option<u8> {
-    INPUT.lock()[usize::from(domain) % MAX_DOMAINS].pop_front()
+    INPUT.lock()[usize::from(domain) % MAX_DOMAINS].pop()
 }
 
 /// Does what a received byte asks for.
@@ -30,31 +29,39 @@ pub(super) fn receive(byte: u8) {
     let focus = FOCUS.load(Ordering::Relaxed) as u16;
     match choice {
         Choice::Input(byte) => keep(focus, byte),
-        Choice::Open => show_menu(focus),
+        Choice::Open => tell(
+            focus,
+            "@ | ^T next, 1-8 domain, l list | p pause, c continue, r restart, d dump | t send ^T, Esc back",
+            "",
+        ),
         Choice::Next => focus_next(focus),
         Choice::Focus(domain) => give_focus(domain),
         Choice::Order(order) => obey(order, focus),
         Choice::List => list(focus),
-        Choice::Back => tell(Text::of("pvops: back to ").quoted(&registry::name_of(focus))),
-        Choice::Unknown => tell(&Text::of("pvops: the menu has no such key; back")),
+        Choice::Back => tell(focus, "back to @", ""),
+        Choice::Unknown => tell(focus, "the menu has no such key; back", ""),
     }
 }
 
 /// Keeps a byte for a domain; the newest is lost when that does not read.
 fn keep(domain: u16, byte: u8) {
-    _ = INPUT.lock()[usize::from(domain) % MAX_DOMAINS].push_back(byte);
+    INPUT.lock()[usize::from(domain) % MAX_DOMAINS].push(byte);
     registry::post(VcpuId { domain, vcpu: 0 }, MAIL_CONSOLE);
 }
 
-/// Shows a line to the operator. One that finds no room, behind many keys at once, is left out.
-fn tell(line: &Text) {
-    super::put_line(OPERATOR, line.as_bytes());
-}
-
-fn show_menu(focus: u16) {
-    tell(Text::of("pvops: ").quoted(&registry::name_of(focus)).text(
-        " | ^T next, 1-8 domain, l list | p pause, c continue, r restart, d dump | t send ^T, Esc back",
-    ));
+/// Shows a line to the operator, in which `@` stands for the name of `domain` and `%` for its number. One that finds no
+/// room, behind many keys at once, is left out.
+#[inline(never)]
+fn tell(domain: u16, words: &str, more: &str) {
+    let mut line = Text::of("pvops: ");
+    for byte in words.as_bytes() {
+        match *byte {
+            b'@' => line.quoted(&registry::name_of(domain)),
+            b'%' => line.decimal(u64::from(domain) + 1),
+            byte => line.byte(byte),
+        };
+    }
+    super::put_line(OPERATOR, line.text(more).as_bytes());
 }
 
 fn is_member(domain: u16) -> bool {
@@ -70,45 +77,39 @@ fn focus_next(focus: u16) {
 
 fn give_focus(domain: u16) {
     if !is_member(domain) {
-        tell(Text::of("pvops: there is no domain ").decimal(u64::from(domain) + 1).text(" with a console"));
+        tell(domain, "there is no domain % with a console", "");
         return;
     }
     FOCUS.store(domain.into(), Ordering::Relaxed);
-    tell(Text::of("pvops: ").quoted(&registry::name_of(domain)).text(" has the focus"));
+    tell(domain, "@ has the focus", "");
 }
 
 fn obey(order: Order, domain: u16) {
-    let (what, act): (_, fn(u16)) = match order {
-        Order::Pause => (": pause", lifecycle::pause),
-        Order::Continue => (": continue", lifecycle::resume),
-        Order::Restart => (": restart", lifecycle::restart),
-        Order::Dump => (": dump", lifecycle::dump),
+    let is_for_it = order == Order::Restart || lifecycle::state(domain) != Some(State::Stopped);
+    let (words, act): (_, fn(u16)) = match order {
+        Order::Pause => ("@: pause", lifecycle::pause),
+        Order::Continue => ("@: continue", lifecycle::resume),
+        Order::Restart => ("@: restart", lifecycle::restart),
+        Order::Dump => ("@: dump", lifecycle::dump),
     };
-    let mut line = Text::of("pvops: ");
-    line.quoted(&registry::name_of(domain)).text(what);
-    if lifecycle::state(domain) == Some(State::Stopped) && order != Order::Restart {
-        line.text(" is not for a domain that has stopped");
-        tell(&line);
-        return;
+    tell(domain, words, if is_for_it { "" } else { " is not for a domain that has stopped" });
+    if is_for_it {
+        act(domain);
     }
-    tell(&line);
-    act(domain);
 }
 
 fn list(focus: u16) {
     for domain in 0..registry::domain_count().min(MAX_DOMAINS as u32) as u16 {
-        let mut line = Text::of("pvops: ");
-        line.decimal(u64::from(domain) + 1).text(" ").quoted(&registry::name_of(domain));
-        line.text(match lifecycle::state(domain) {
-            Some(State::Running) => " running",
-            Some(State::Paused) => " paused",
-            Some(State::Stopped) | None => " stopped",
-        });
-        line.text(match (domain == focus, is_member(domain)) {
+        let words = match lifecycle::state(domain) {
+            Some(State::Running) => "% @ running",
+            Some(State::Paused) => "% @ paused",
+            Some(State::Stopped) | None => "% @ stopped",
+        };
+        let more = match (domain == focus, is_member(domain)) {
             (true, _) => ", has the focus",
             (_, false) => ", no console",
             _ => "",
-        });
-        tell(&line);
+        };
+        tell(domain, words, more);
     }
 }

@@ -94,27 +94,28 @@ impl Output {
 
     /// Takes what goes out next, `focus` having the focus. Fewer bytes than asked for: there are no more now.
     pub(super) fn fill(&mut self, focus: usize, target: &mut [u8]) -> usize {
-        let mut filled = 0;
-        while filled < target.len() {
-            let left = &self.staged[self.sent..];
-            if left.is_empty() {
-                if !self.stage(focus) {
-                    break;
-                }
-                continue;
+        let places = target.iter_mut();
+        places.map_while(|place| self.next(focus).map(|byte| *place = byte)).count()
+    }
+
+    /// The next byte, if there is one now.
+    #[inline(never)]
+    pub(super) fn next(&mut self, focus: usize) -> Option<u8> {
+        loop {
+            if let Some(byte) = self.staged.get(self.sent) {
+                self.sent += 1;
+                return Some(*byte);
             }
-            let count = left.len().min(target.len() - filled);
-            target[filled..filled + count].copy_from_slice(&left[..count]);
-            filled += count;
-            self.sent += count;
+            if !self.stage(focus) {
+                return None;
+            }
         }
-        filled
     }
 
     /// Takes what is staged and has not gone out.
     pub(super) fn take_staged(&mut self) -> &[u8] {
         let from = core::mem::replace(&mut self.sent, self.staged.len());
-        &self.staged[from..]
+        self.staged.get(from..).unwrap_or_default()
     }
 
     /// Whether the terminal shows an unfinished line, once what is staged has gone out.
@@ -131,7 +132,7 @@ impl Output {
     /// Stages the next piece. False: nothing is to go out now. Each piece takes bytes from a ring, so there are not
     /// more pieces than bytes.
     fn stage(&mut self, focus: usize) -> bool {
-        let Some(number) = self.choose(focus) else { return false };
+        let Some(number) = self.choose(focus).map(|number| number.min(OPERATOR)) else { return false };
         self.staged.clear();
         self.sent = 0;
         if number != OPERATOR {
@@ -226,6 +227,7 @@ impl Output {
     }
 
     /// The longest piece fits: see [`STAGED_BYTES`].
+    #[inline(never)]
     fn put(&mut self, byte: u8) {
         _ = self.staged.push(byte);
     }

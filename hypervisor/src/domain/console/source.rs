@@ -4,9 +4,9 @@
 //! A line of the hypervisor begins with [`MARK`] and [`OWN_LINE`]; a mark that the domain itself wrote is doubled. So
 //! both share one ring and keep their order: a crash dump follows the last words of the domain.
 
+use super::ring::Ring;
 use crate::domain::NAME_BYTES;
 use crate::domain::text::TEXT_BYTES;
-use heapless::Deque;
 
 /// Bytes of a ring: at 115200 baud the line needs 90 ms for them, time enough for a guest to come by again.
 pub(super) const RING_BYTES: usize = 1024;
@@ -23,7 +23,7 @@ const OWN_LINE: u8 = 0;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Source {
-    bytes: Deque<u8, RING_BYTES>,
+    bytes: Ring<RING_BYTES>,
     /// Ends of lines among the bytes.
     lines: u16,
     /// Whose they are, padded with zeros.
@@ -33,7 +33,7 @@ pub(super) struct Source {
 impl Source {
     /// Nothing was written.
     pub(super) const fn new() -> Self {
-        Self { bytes: Deque::new(), lines: 0, name: [0; NAME_BYTES] }
+        Self { bytes: Ring::new(), lines: 0, name: [0; NAME_BYTES] }
     }
 
     /// Takes a prefix of what the domain writes; returns its length.
@@ -66,9 +66,10 @@ impl Source {
     }
 
     /// The callers look for room first.
+    #[inline(never)]
     fn push(&mut self, byte: u8) {
         self.lines += u16::from(byte == b'\n');
-        _ = self.bytes.push_back(byte);
+        self.bytes.push(byte);
     }
 
     /// The next byte of the domain; `None` at the end or where a line of the hypervisor begins.
@@ -76,9 +77,9 @@ impl Source {
         if self.is_at_own_line() {
             return None;
         }
-        let byte = self.bytes.pop_front()?;
+        let byte = self.bytes.pop()?;
         match byte {
-            MARK => return self.bytes.pop_front(),
+            MARK => return self.bytes.pop(),
             b'\n' => self.lines -= 1,
             _ => {}
         }
@@ -89,19 +90,19 @@ impl Source {
     pub(super) fn take_own_line(&mut self) -> bool {
         let is_there = self.is_at_own_line();
         if is_there {
-            self.bytes.pop_front();
-            self.bytes.pop_front();
+            self.bytes.pop();
+            self.bytes.pop();
         }
         is_there
     }
 
     fn is_at_own_line(&self) -> bool {
-        self.bytes.front() == Some(&MARK) && self.bytes.get(1) == Some(&OWN_LINE)
+        self.bytes.get(0) == Some(MARK) && self.bytes.get(1) == Some(OWN_LINE)
     }
 
     /// Whether the next byte ends the line.
     pub(super) fn is_at_line_end(&self) -> bool {
-        self.bytes.front() == Some(&b'\n')
+        self.bytes.get(0) == Some(b'\n')
     }
 
     /// Whether the end of a line is there.

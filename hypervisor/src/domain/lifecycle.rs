@@ -160,7 +160,7 @@ fn after_dump(domain: &Domain, then: After) {
         return;
     }
     let mut restarts = domain.restarts.get();
-    let again = restarts.allow(domain.crash_policy, time::now_ns());
+    let again = restarts.allow(domain.crash_policy, time::now_ns_by_call());
     domain.restarts.set(restarts);
     if again {
         domain.chore.set(Chore::ForgetTranslations);

@@ -197,7 +197,7 @@ fn wake(id: VcpuId, entry: &Entry) {
 /// kicks on its account.
 pub fn kicked() {
     let this = cpu();
-    let now = time::now_ns();
+    let now = time::now_ns_by_call();
     if this.kicks_end_ns.get() <= now {
         this.kicks_end_ns.set(now + KICKS_NS);
         this.kicks.set(0);

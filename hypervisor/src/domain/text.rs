@@ -32,6 +32,7 @@ impl Text {
 
     /// What was put together.
     #[must_use]
+    #[inline(never)]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }

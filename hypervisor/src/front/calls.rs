@@ -65,14 +65,14 @@ pub(super) fn clock() -> Result<u64, Error> {
 }
 
 pub(super) fn batch(domain: &Domain, list: u64, count: u64) -> Result<u64, Error> {
-    let (began, mut long_calls) = (time::now_ns(), 0);
+    let (began, mut long_calls) = (time::now_ns_by_call(), 0);
     let call = |id, arguments| run_in_batch(id, arguments);
     let is_enough = |id| {
         if !is_long(domain, id) {
             return false;
         }
         long_calls += 1;
-        long_calls == MAX_LONG_CALLS || time::now_ns() - began > LONG_BATCH_NS
+        long_calls == MAX_LONG_CALLS || time::now_ns_by_call() - began > LONG_BATCH_NS
     };
     batch::run(&domain.memory, list, count, call, is_enough)
 }

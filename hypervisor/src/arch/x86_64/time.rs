@@ -34,10 +34,17 @@ pub fn now_ns() -> u64 {
     scale(ticks, NS_PER_TICK.load(Ordering::Relaxed))
 }
 
+/// As [`now_ns`], for who is in no hurry: a call, where that is a dozen instructions each time.
+#[must_use]
+#[inline(never)]
+pub fn now_ns_by_call() -> u64 {
+    now_ns()
+}
+
 /// Nanoseconds since 1970.
 #[must_use]
 pub fn wall_ns() -> u64 {
-    WALL_BASE.load(Ordering::Relaxed) + now_ns()
+    WALL_BASE.load(Ordering::Relaxed) + now_ns_by_call()
 }
 
 /// The parameters a guest needs to read the clock itself: counter at clock 0, and nanoseconds per tick.

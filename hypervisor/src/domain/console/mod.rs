@@ -91,7 +91,7 @@ pub fn write(domain: u16, text: &[u8]) -> usize {
     let number = usize::from(domain) % MAX_DOMAINS;
     let accepted = lock(SHORT).map_or(0, |mut output| output.source(number).accept(text));
     pump();
-    let is_stalled = || time::now_ns().saturating_sub(TAKEN_NS.load(Ordering::Relaxed)) > STALLED_NS;
+    let is_stalled = || time::now_ns_by_call().saturating_sub(TAKEN_NS.load(Ordering::Relaxed)) > STALLED_NS;
     if accepted == 0 && is_stalled() { text.len() } else { accepted }
 }
 
@@ -128,7 +128,7 @@ fn pump() -> Offer {
         if matches!(offer, Offer::Held | Offer::Busy) {
             return offer;
         }
-        TAKEN_NS.store(time::now_ns(), Ordering::Relaxed);
+        TAKEN_NS.store(time::now_ns_by_call(), Ordering::Relaxed);
         // Who leaves a note after this finds the UART free.
         fence(Ordering::SeqCst);
         if !NOTE.load(Ordering::SeqCst) {
@@ -148,7 +148,7 @@ pub fn next_ns() -> u64 {
 pub fn send() {
     NEXT_NS.store(NEVER, Ordering::SeqCst);
     if pump() == Offer::More
-        && device::silence_if_empty(|| NEXT_NS.store(time::now_ns() + PAUSE_NS, Ordering::SeqCst))
+        && device::silence_if_empty(|| NEXT_NS.store(time::now_ns_by_call() + PAUSE_NS, Ordering::SeqCst))
     {
         turn::arm_timer();
     }

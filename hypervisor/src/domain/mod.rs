@@ -28,8 +28,8 @@ use system_image::layout::MAX_CHANNELS;
 use system_image::{ChannelEnd, CrashPolicy};
 use vcpu::Vcpu;
 
-/// vCPUs that a domain can have.
-pub const MAX_VCPUS: usize = 8;
+/// vCPUs that a domain can have: room is kept for no more.
+pub const MAX_VCPUS: usize = system_image::limits::MAX_VCPUS;
 /// Bytes of a name, padded with zeros.
 pub const NAME_BYTES: usize = 32;
 

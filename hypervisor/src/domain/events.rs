@@ -123,7 +123,7 @@ pub fn post(domain: &Domain, port: u32, vcpu: u32) {
 
 /// Tells the vCPU that `port` is pending and not masked.
 pub fn notify(domain: &Domain, port: u32, vcpu: u32) {
-    let target = &domain.vcpus[vcpu as usize % super::MAX_VCPUS];
+    let target = domain.vcpus.get(vcpu as usize).unwrap_or(&domain.vcpus[0]);
     let Some(area) = target.area.get() else { return };
     let is_first = area.mark_pending(port as usize / 64);
     if is_first && target.cpu != cpu().number.get() {

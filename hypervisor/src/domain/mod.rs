@@ -74,7 +74,8 @@ impl Domain {
     /// The vCPU that the calling CPU runs.
     #[must_use]
     pub fn current_vcpu(&self) -> &Vcpu {
-        &self.vcpus[crate::arch::x86_64::cpu().vcpu.get() as usize % MAX_VCPUS]
+        let number = crate::arch::x86_64::cpu().vcpu.get() as usize;
+        self.vcpus.get(number).unwrap_or(&self.vcpus[0])
     }
 
     /// The name by which schedulers know one of its vCPUs.

@@ -82,11 +82,14 @@ static STATUS: AtomicU8 = AtomicU8::new(0);
 /// The entry of `id`.
 #[must_use]
 pub fn entry(id: VcpuId) -> &'static Entry {
-    &ENTRIES[usize::from(id.domain) % MAX_DOMAINS * MAX_VCPUS + usize::from(id.vcpu) % MAX_VCPUS]
+    let vcpu = usize::from(id.vcpu);
+    let first = usize::from(id.domain) % MAX_DOMAINS * MAX_VCPUS;
+    &ENTRIES[if vcpu < MAX_VCPUS { first + vcpu } else { first }]
 }
 
 fn id_of(index: usize) -> VcpuId {
-    VcpuId { domain: (index / MAX_VCPUS) as u16, vcpu: (index % MAX_VCPUS) as u16 }
+    let domain = index / MAX_VCPUS;
+    VcpuId { domain: domain as u16, vcpu: (index - domain * MAX_VCPUS) as u16 }
 }
 
 /// The vCPUs placed on this CPU that have not stopped.

@@ -8,12 +8,16 @@
 macro_rules! boot_text {
     ($text:literal) => {{
         static BYTES: [u8; $text.len()] = *$text.as_bytes().first_chunk().unwrap();
-        const TEXT: &str = match ::core::str::from_utf8(&BYTES) {
-            Ok(text) => text,
-            Err(_) => unreachable!(),
-        };
-        TEXT
+        $crate::text_of(&BYTES)
     }};
+}
+
+/// The bytes of a literal as text again. When it runs: as a constant, it would have no name of its own.
+pub const fn text_of(bytes: &'static [u8]) -> &'static str {
+    match core::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(_) => "",
+    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod status;
 #[cfg(any(test, feature = "std"))]
 mod write;
 
+pub use boot_text::text_of;
 pub use error::ImageError;
 pub use parse::{
     ChannelEnd, CrashPolicy, Device, Domain, Domains, MmioRange, PortRange, RESERVED_INTERRUPTS,

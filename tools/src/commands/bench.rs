@@ -4,7 +4,7 @@
 //! booted, `machines` boots it, `runs` and `record` read what operations left behind, `workloads`, `latency` and `system`
 //! the rest; `report` has it all, and `text`, `html` and `compare` show it.
 
-mod budgets;
+pub mod budgets;
 mod compare;
 mod costs;
 mod html;

@@ -18,6 +18,7 @@ mod devices;
 mod domains;
 mod doorbells;
 mod elf_edit;
+mod footprint;
 mod fuzz;
 mod host;
 pub mod hostile;
@@ -106,6 +107,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(soak::cases());
     cases.extend(debugger::cases());
     cases.extend(bench::cases());
+    cases.extend(footprint::cases());
     cases.extend(host::cases());
     cases
 }

@@ -17,6 +17,7 @@ pub mod ports;
 pub mod pristine;
 pub mod registered;
 pub mod segments;
+mod sizes;
 pub mod start;
 pub mod switch;
 pub mod system_call;

@@ -124,6 +124,7 @@ impl Devices {
 }
 
 impl<G: Gate> Assigned<G> {
+    #[inline(never)]
     fn note(&mut self, change: Change) {
         let is_level = self.gate.is_level();
         self.state = match (change, self.state) {

@@ -3,12 +3,14 @@
 use system_image::CrashPolicy;
 use system_image::layout::MAX_RESTARTS;
 
+const NEVER: u64 = u64::MAX;
 const NS_PER_SECOND: u64 = 1_000_000_000;
 
 /// When the domain was started anew because of a crash, the latest ones.
 #[derive(Clone, Copy, Debug)]
 pub struct RestartLog {
-    times_ns: [Option<u64>; MAX_RESTARTS as usize],
+    /// A ring; [`NEVER`] where there is none.
+    times_ns: [u64; MAX_RESTARTS as usize],
     next: usize,
 }
 
@@ -16,20 +18,20 @@ impl RestartLog {
     /// Not started anew yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { times_ns: [None; MAX_RESTARTS as usize], next: 0 }
+        Self { times_ns: [NEVER; MAX_RESTARTS as usize], next: 0 }
     }
 
     /// Whether `policy` allows one more at `now_ns`; it is noted then.
     pub fn allow(&mut self, policy: CrashPolicy, now_ns: u64) -> bool {
         let CrashPolicy::Restart { times, within_seconds } = policy else { return false };
         let window_ns = u64::from(within_seconds).saturating_mul(NS_PER_SECOND);
-        let is_recent = |time_ns: &u64| now_ns.saturating_sub(*time_ns) < window_ns;
-        let recent = self.times_ns.iter().flatten().filter(|time_ns| is_recent(time_ns)).count();
+        let is_recent = |time_ns: u64| time_ns != NEVER && now_ns.saturating_sub(time_ns) < window_ns;
+        let recent = self.times_ns.iter().filter(|time_ns| is_recent(**time_ns)).count();
         if recent >= times as usize {
             return false;
         }
-        self.times_ns[self.next] = Some(now_ns);
-        self.next = (self.next + 1) % self.times_ns.len();
+        self.times_ns[self.next % MAX_RESTARTS as usize] = now_ns;
+        self.next = self.next.wrapping_add(1);
         true
     }
 }

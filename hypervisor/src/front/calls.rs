@@ -186,11 +186,14 @@ fn exhausted(_: Failure) -> Error {
 
 /// Whether a vCPU set (mask, number of its lowest; all ones: everybody) names only vCPUs that exist. While
 /// there is one vCPU per domain, a set concerns the caller or nobody.
-#[inline]
-fn concerns(domain: &Domain, vcpu: &Vcpu, [mask, base]: [u64; 2]) -> Result<bool, Error> {
-    if base == u64::MAX {
-        return Ok(true);
-    }
+#[inline(always)]
+fn concerns(domain: &Domain, vcpu: &Vcpu, set: [u64; 2]) -> Result<bool, Error> {
+    let only_itself = [1 << (vcpu.number % 64), 0];
+    if set == only_itself || set[1] == u64::MAX { Ok(true) } else { is_in_set(domain, vcpu, set) }
+}
+
+#[inline(never)]
+fn is_in_set(domain: &Domain, vcpu: &Vcpu, [mask, base]: [u64; 2]) -> Result<bool, Error> {
     if mask == 0 {
         return Ok(false);
     }
@@ -214,9 +217,17 @@ pub(super) fn load_root(
     if user_root != 0 {
         return Err(Error::InvalidArgument);
     }
-    domain.memory.check(root, 4096, 4096)?;
     let keep = flags.contains(LoadRootFlags::KEEP);
-    let loaded = domain.mmu.lock().load_root(root, vcpu.number, keep).map_err(exhausted)?;
+    let mut shadow = domain.mmu.lock();
+    let cached = if keep { shadow.load_cached_root(root, vcpu.number) } else { None };
+    let loaded = match cached {
+        Some(loaded) => loaded,
+        None => {
+            domain.memory.check(root, 4096, 4096)?;
+            shadow.load_root(root, vcpu.number, keep).map_err(exhausted)?
+        }
+    };
+    drop(shadow);
     vcpu.set_root(domain, loaded);
     Ok(0)
 }

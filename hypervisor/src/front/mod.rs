@@ -61,10 +61,10 @@ pub fn page_fault(frame: &mut Frame, address: u64) {
 fn load(domain: &Domain, vcpu: &Vcpu, address: u64, access: Access) -> Result<(), Failure> {
     let root = vcpu.root.get().number;
     domain.mmu.lock().fault(&domain.memory, root, address, access)?;
-    vcpu.hidden_faults.set(vcpu.hidden_faults.get() + 1);
-    if let Some(area) = vcpu.area.get() {
-        area.set_hidden_faults(vcpu.hidden_faults.get());
-    }
+    let hidden_faults = vcpu.hidden_faults.get() + 1;
+    vcpu.hidden_faults.set(hidden_faults);
+    // Without an area it goes where nobody looks.
+    vcpu.area_or_none().set_hidden_faults(hidden_faults);
     Ok(())
 }
 

@@ -1,16 +1,33 @@
 //! The memories that the shadow logic works on, as traits: the machine implements them in `arch`, tests with
 //! vectors.
 
+use super::bits::FRAME;
+use core::ops::Range;
+
 /// A domain's guest-physical memory, as far as walks need it.
 pub trait GuestTables {
-    /// Loads the entry at `address` (a multiple of 8). `None`: not in the domain's memory.
-    fn load(&self, address: u64) -> Option<u64>;
-    /// Sets `bits` in the entry at `address`, atomically, if it still equals `expected` but for accessed and
-    /// dirty bits; otherwise the walk is stale and false is returned.
-    fn set_bits(&self, address: u64, expected: u64, bits: u64) -> bool;
+    /// See [`GuestTable`].
+    type Table<'a>: GuestTable
+    where
+        Self: 'a;
+    /// The table at `address`, a multiple of 4096. `None`: not in the domain's memory.
+    fn table(&self, address: u64) -> Option<Self::Table<'_>>;
     /// What is behind the `bytes` from `address`, both multiples of `bytes`, if they are wholly in memory, or wholly
     /// the registers of one device, and equally aligned in the host.
     fn to_host(&self, address: u64, bytes: u64) -> Option<HostPage>;
+    /// Host-physical address of the 4 KiB of memory at `address`, a multiple of 4096. `None`: they are no memory.
+    fn page_of_memory(&self, address: u64) -> Option<u64> {
+        self.to_host(address, 4096).filter(|page| page.kind == PageKind::Memory).map(|page| page.address)
+    }
+}
+
+/// A page of a domain's memory that an entry names as a table. Indices are below 512.
+pub trait GuestTable: Copy {
+    /// Loads an entry.
+    fn load(self, index: usize) -> u64;
+    /// Sets `bits` in an entry, atomically, if it still equals `expected`; otherwise the walk is stale and false is
+    /// returned.
+    fn set_bits(self, index: usize, expected: u64, bits: u64) -> bool;
 }
 
 /// A page of the host that a leaf may map.
@@ -31,9 +48,35 @@ pub enum PageKind {
     Registers,
 }
 
-/// A shadow table: number of a page in the pool.
+/// A shadow table: a page in the pool, by its distance in bytes from the first, which is a multiple of 4096.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Table(pub u32);
+pub struct Table(u64);
+
+impl Table {
+    /// The page with that number.
+    #[must_use]
+    pub const fn numbered(number: u32) -> Self {
+        Self(number as u64 * 4096)
+    }
+
+    /// The page around `distance`, of which the bits are looked at that an entry has for a frame.
+    #[must_use]
+    pub const fn around(distance: u64) -> Self {
+        Self(distance & FRAME)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> usize {
+        (self.0 / 4096) as usize
+    }
+
+    /// Its distance in bytes from the first, a multiple of 4096.
+    #[must_use]
+    pub const fn distance(self) -> u64 {
+        self.0
+    }
+}
 
 /// The pages of the pool, and the translation caches of this CPU.
 pub trait ShadowTables {
@@ -41,14 +84,24 @@ pub trait ShadowTables {
     fn read(&self, table: Table, index: usize) -> u64;
     /// Stores an entry.
     fn write(&mut self, table: Table, index: usize, entry: u64);
+    /// Stores what `entry` says for each of `places`, which end at 512 at the latest, until it says nothing; how many.
+    fn write_several(
+        &mut self,
+        table: Table,
+        places: Range<usize>,
+        entry: impl FnMut(usize) -> Option<u64>,
+    ) -> usize;
     /// Index of the first entry from `from` on that is not absent; absent ones are all zero.
     fn next_filled(&self, table: Table, from: usize) -> Option<usize>;
     /// Fills the table with absent entries.
     fn zero(&mut self, table: Table);
     /// Host-physical address of the table.
     fn address(&self, table: Table) -> u64;
-    /// Inverse of [`Self::address`].
+    /// Inverse of [`Self::address`]; of an entry, the frame counts.
     fn table_at(&self, address: u64) -> Table;
+    /// The table that an entry of this domain's leads to. `None`: it is absent, or a leaf, since none of those leads into
+    /// the pool, or the hypervisor's.
+    fn table_below(&self, entry: u64) -> Option<Table>;
     /// The PML4 entries of the hypervisor's slots for the vCPU that will use a root.
     fn hypervisor_entry(&self, slot: usize) -> u64;
     /// Drops this CPU's cached translation of the page at `address`.

@@ -71,13 +71,13 @@ impl Machine {
     /// # Errors
     /// As [`Shadow::fault`].
     pub fn try_access(&mut self, address: u64, access: Access) -> Result<Result<u64, u64>, Failure> {
-        let view = if access.user { self.root.user } else { self.root.kernel };
+        let view = if access.is_user() { self.root.user } else { self.root.kernel };
         self.shadow.tables().load_root(view);
         for _ in 0..4 {
             let Err(code) = self.shadow.tables().access(address, access) else {
                 return Ok(self.shadow.tables().access(address, access));
             };
-            let seen = Access::from_error_code(code, access.user);
+            let seen = Access::from_error_code(code, access.is_user());
             assert_eq!(seen, access, "the error code tells the access");
             self.shadow.fault(&self.guest, self.root.number, address, seen)?;
             self.hidden_faults += 1;
@@ -87,7 +87,7 @@ impl Machine {
 
     /// Whether the hardware allows the access without any fault.
     pub fn is_cached(&self, address: u64, access: Access) -> bool {
-        let view = if access.user { self.root.user } else { self.root.kernel };
+        let view = if access.is_user() { self.root.user } else { self.root.kernel };
         self.shadow.tables().load_root(view);
         self.shadow.tables().access(address, access).is_ok()
     }

@@ -49,7 +49,7 @@ impl Pool {
     }
 
     fn info(&mut self, table: Table) -> &mut PageInfo {
-        &mut self.info[table.0 as usize]
+        &mut self.info[table.number()]
     }
 
     /// Takes a zeroed table for `level`.
@@ -57,7 +57,7 @@ impl Pool {
         if self.free == END {
             return None;
         }
-        let table = Table(self.free);
+        let table = Table::numbered(self.free);
         let info = self.info(table);
         info.level = level.into();
         self.free = info.next;
@@ -70,7 +70,7 @@ impl Pool {
     pub fn drop_subtree(&mut self, table: Table) {
         let next = self.dropped;
         self.info(table).next = next;
-        self.dropped = table.0;
+        self.dropped = table.number() as u32;
     }
 
     /// Zeroes and frees one dropped table; tables below it become dropped ones. False: there was none.
@@ -78,7 +78,7 @@ impl Pool {
         if self.dropped == END {
             return false;
         }
-        let table = Table(self.dropped);
+        let table = Table::numbered(self.dropped);
         let PageInfo { next, level } = *self.info(table);
         self.dropped = next;
         if level > 1 {
@@ -94,7 +94,7 @@ impl Pool {
         tables.zero(table);
         let free = self.free;
         self.info(table).next = free;
-        self.free = table.0;
+        self.free = table.number() as u32;
         self.free_count += 1;
         true
     }
@@ -127,7 +127,7 @@ impl Pool {
 
     /// Level for which a table was taken.
     pub(super) fn level_of(&self, table: Table) -> u8 {
-        self.info[table.0 as usize].level as u8
+        self.info[table.number()].level as u8
     }
 
     fn list(&self, first: u32) -> Vec<Table> {
@@ -135,7 +135,7 @@ impl Pool {
         let mut at = first;
         while at != END {
             assert!(tables.len() < self.info.len(), "the list is a ring");
-            tables.push(Table(at));
+            tables.push(Table::numbered(at));
             at = self.info[at as usize].next;
         }
         tables

@@ -18,8 +18,9 @@ mod audit;
 mod common;
 mod fill;
 mod flush;
+mod usual;
 
-use super::bits::{ACCESSED, FRAME, PRESENT, USER, WRITABLE};
+use super::bits::{ACCESSED, PRESENT, USER, WRITABLE};
 use super::memory::{ShadowTables, Table};
 use super::pool::Pool;
 use super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS};
@@ -57,22 +58,45 @@ pub enum Failure {
 /// A guest root and its two shadow PML4s.
 #[derive(Clone, Copy, Debug)]
 struct CachedRoot {
+    /// [`NO_ROOT`]: this place is not in use.
     guest_root: u64,
-    vcpu: u32,
     kernel: Table,
     user: Table,
     last_used: u64,
-    in_use: bool,
-    /// Its vCPU loaded it last, so it may be in that CPU's CR3: neither evicted nor released.
-    loaded: bool,
-    /// Flushed while it was not loaded; dropped when it is loaded next. Its common slots may be linked to tables
-    /// that are gone.
-    stale: bool,
+    /// Value of `common_changes` when the common slots were linked; or [`STALE`].
+    linked: u64,
+    vcpu: u32,
     /// Slots in which one of the views has an entry, the hypervisor's excepted: whoever empties a root looks at
     /// these only.
     filled: Slots,
-    /// Value of `common_changes` when the common slots were linked.
-    linked: u64,
+}
+
+/// No page has this address.
+const NO_ROOT: u64 = u64::MAX;
+/// The root was flushed while it was not loaded and is dropped when it is loaded next: its common slots may be linked
+/// to tables that are gone. No count of changes ever gets here.
+const STALE: u64 = u64::MAX;
+/// In place of a root's number.
+const NO_NUMBER: u8 = u8::MAX;
+
+impl CachedRoot {
+    const UNUSED: Self = Self {
+        guest_root: NO_ROOT,
+        kernel: Table::numbered(0),
+        user: Table::numbered(0),
+        last_used: 0,
+        linked: STALE,
+        vcpu: 0,
+        filled: NO_SLOTS,
+    };
+
+    fn is_in_use(&self) -> bool {
+        self.guest_root != NO_ROOT
+    }
+
+    fn is_stale(&self) -> bool {
+        self.linked == STALE
+    }
 }
 
 /// A bitmap of PML4 slots.
@@ -106,11 +130,13 @@ pub struct Shadow<T> {
     common_changes: u64,
     /// A global leaf was loaded outside the common slots, so page flushes concern every root.
     global_outside_common: bool,
-    /// The root that each vCPU loaded last.
+    /// The root that each vCPU loaded last, which may be in its CPU's CR3: it is neither evicted nor released.
     loaded: [u8; MAX_VCPUS],
     /// Where a root may be found, by a few bits of its address.
     hints: [u8; MAX_ROOTS],
     clock: u64,
+    /// The fault that is served found its tables unready once.
+    is_second_try: bool,
     /// The translation loaded last, for a mutant that loads it again.
     #[cfg(feature = "mutants")]
     last_loaded: Option<(usize, u64, bool, super::walk::Translation)>,
@@ -124,29 +150,18 @@ impl LoadedRoot {
 impl<T: ShadowTables> Shadow<T> {
     /// Nothing cached.
     pub fn new(tables: T, pool: Pool) -> Self {
-        let unused = CachedRoot {
-            guest_root: 0,
-            vcpu: 0,
-            kernel: Table(0),
-            user: Table(0),
-            last_used: 0,
-            in_use: false,
-            loaded: false,
-            stale: false,
-            filled: NO_SLOTS,
-            linked: 0,
-        };
         Self {
             tables,
             pool,
-            roots: [unused; MAX_ROOTS],
+            roots: [CachedRoot::UNUSED; MAX_ROOTS],
             common_slots: NO_SLOTS,
             common: None,
             common_changes: 0,
             global_outside_common: false,
-            loaded: [0; MAX_VCPUS],
+            loaded: [NO_NUMBER; MAX_VCPUS],
             hints: [0; MAX_ROOTS],
             clock: 0,
+            is_second_try: false,
             #[cfg(feature = "mutants")]
             last_loaded: None,
         }
@@ -168,10 +183,9 @@ impl<T: ShadowTables> Shadow<T> {
     /// # Errors
     /// [`Failure::PoolExhausted`].
     pub fn load_root(&mut self, guest_root: u64, vcpu: u32, keep: bool) -> Result<LoadedRoot, Failure> {
-        self.clock += 1;
         let number = match self.find(guest_root, vcpu) {
             Some(number) => {
-                if !keep || self.roots[number].stale {
+                if !keep || self.roots[number].is_stale() {
                     self.drop_trees(number);
                 } else if self.roots[number].linked != self.common_changes {
                     self.link_common(number);
@@ -180,37 +194,47 @@ impl<T: ShadowTables> Shadow<T> {
             }
             None => self.new_root(guest_root, vcpu)?,
         };
-        let before = core::mem::replace(&mut self.loaded[vcpu as usize % MAX_VCPUS], number as u8);
-        let before = &mut self.roots[usize::from(before) % MAX_ROOTS];
-        if before.vcpu == vcpu {
-            before.loaded = false;
-        }
-        let clock = self.clock;
+        self.hints[Self::hint(guest_root)] = number as u8;
+        Ok(self.use_root(number, vcpu))
+    }
+
+    /// The same, keeping, if the root is where it is looked for first and nothing is to be done to it.
+    #[inline(always)]
+    pub fn load_cached_root(&mut self, guest_root: u64, vcpu: u32) -> Option<LoadedRoot> {
+        let number = usize::from(self.hints[Self::hint(guest_root)]) % MAX_ROOTS;
+        let CachedRoot { guest_root: cached, vcpu: its_vcpu, linked, .. } = self.roots[number];
+        // A place that is not in use is stale as well.
+        let is_ready = cached == guest_root && its_vcpu == vcpu && linked == self.common_changes;
+        is_ready.then(|| self.use_root(number, vcpu))
+    }
+
+    #[inline(always)]
+    fn use_root(&mut self, number: usize, vcpu: u32) -> LoadedRoot {
+        self.loaded[vcpu as usize % MAX_VCPUS] = number as u8;
+        self.clock += 1;
         let root = &mut self.roots[number];
-        root.last_used = clock;
-        root.loaded = true;
-        root.stale = false;
-        let (kernel, user) = (root.kernel, root.user);
-        Ok(LoadedRoot { number, kernel: self.tables.address(kernel), user: self.tables.address(user) })
+        root.last_used = self.clock;
+        LoadedRoot { number, kernel: self.tables.address(root.kernel), user: self.tables.address(root.user) }
+    }
+
+    fn hint(guest_root: u64) -> usize {
+        (guest_root >> 12) as usize % MAX_ROOTS
+    }
+
+    /// Whether its vCPU loaded it last.
+    fn is_loaded(&self, number: usize) -> bool {
+        let root = &self.roots[number];
+        root.is_in_use() && self.loaded[root.vcpu as usize % MAX_VCPUS] == number as u8
     }
 
     /// The place of a cached root.
-    #[inline]
-    fn find(&mut self, guest_root: u64, vcpu: u32) -> Option<usize> {
-        let hint = (guest_root >> 12) as usize % MAX_ROOTS;
-        let is_it = |root: &CachedRoot| root.in_use && root.guest_root == guest_root && root.vcpu == vcpu;
-        let hinted = usize::from(self.hints[hint]) % MAX_ROOTS;
-        if is_it(&self.roots[hinted]) {
-            return Some(hinted);
-        }
-        let found = self.roots.iter().position(is_it)?;
-        self.hints[hint] = found as u8;
-        Some(found)
+    fn find(&self, guest_root: u64, vcpu: u32) -> Option<usize> {
+        self.roots.iter().position(|root| root.guest_root == guest_root && root.vcpu == vcpu)
     }
 
     #[inline(never)]
     fn new_root(&mut self, guest_root: u64, vcpu: u32) -> Result<usize, Failure> {
-        let number = match self.roots.iter().position(|root| !root.in_use) {
+        let number = match self.roots.iter().position(|root| !root.is_in_use()) {
             Some(number) => number,
             None => self.evict().ok_or(Failure::PoolExhausted)?,
         };
@@ -221,18 +245,7 @@ impl<T: ShadowTables> Shadow<T> {
             self.tables.write(kernel, slot, entry);
             self.tables.write(user, slot, entry);
         }
-        self.roots[number] = CachedRoot {
-            guest_root,
-            vcpu,
-            kernel,
-            user,
-            last_used: self.clock,
-            in_use: true,
-            loaded: false,
-            stale: false,
-            filled: NO_SLOTS,
-            linked: 0,
-        };
+        self.roots[number] = CachedRoot { guest_root, vcpu, kernel, user, ..CachedRoot::UNUSED };
         self.link_common(number);
         Ok(number)
     }
@@ -240,12 +253,12 @@ impl<T: ShadowTables> Shadow<T> {
     /// Forgets `guest_root` on all vCPUs. It must not be loaded; one that is loaded is left alone and false
     /// is returned.
     pub fn release_root(&mut self, guest_root: u64) -> bool {
-        let is_it = |root: &CachedRoot| root.in_use && root.guest_root == guest_root;
-        if self.roots.iter().any(|root| is_it(root) && root.loaded) {
+        let is_it = |shadow: &Self, number: usize| shadow.roots[number].guest_root == guest_root;
+        if (0..MAX_ROOTS).any(|number| is_it(self, number) && self.is_loaded(number)) {
             return false;
         }
         for number in 0..MAX_ROOTS {
-            if is_it(&self.roots[number]) {
+            if is_it(self, number) {
                 self.forget(number);
             }
         }
@@ -255,8 +268,11 @@ impl<T: ShadowTables> Shadow<T> {
     /// Frees a root's place; its tables become dropped ones.
     fn forget(&mut self, number: usize) {
         self.empty(number);
+        if self.is_loaded(number) {
+            self.loaded[self.roots[number].vcpu as usize % MAX_VCPUS] = NO_NUMBER;
+        }
         let CachedRoot { kernel, user, .. } = self.roots[number];
-        self.roots[number].in_use = false;
+        self.roots[number] = CachedRoot::UNUSED;
         for table in [kernel, user] {
             for slot in HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS {
                 self.tables.write(table, slot, 0);
@@ -268,7 +284,7 @@ impl<T: ShadowTables> Shadow<T> {
     /// Forgets one root, loaded or not, and when there is none the common slots; for a domain that begins anew, on
     /// whose CPU none of its roots is loaded any more. False: there is nothing left.
     pub fn forget_one(&mut self) -> bool {
-        if let Some(number) = self.roots.iter().position(|root| root.in_use) {
+        if let Some(number) = self.roots.iter().position(CachedRoot::is_in_use) {
             self.forget(number);
             return true;
         }
@@ -283,7 +299,7 @@ impl<T: ShadowTables> Shadow<T> {
     /// Forgets the root used longest ago, but none that is loaded.
     fn evict(&mut self) -> Option<usize> {
         let number = (0..MAX_ROOTS)
-            .filter(|number| self.roots[*number].in_use && !self.roots[*number].loaded)
+            .filter(|number| self.roots[*number].is_in_use() && !self.is_loaded(*number))
             .min_by_key(|number| self.roots[*number].last_used)?;
         self.forget(number);
         Some(number)
@@ -309,13 +325,13 @@ impl<T: ShadowTables> Shadow<T> {
         if kernel_entry & PRESENT != 0 {
             self.tables.write(kernel, slot, 0);
             if kernel_entry & OWN != 0 {
-                self.pool.drop_subtree(self.tables.table_at(kernel_entry & FRAME));
+                self.pool.drop_subtree(self.tables.table_at(kernel_entry));
             }
         }
         let user_entry = self.tables.read(user, slot);
         if user_entry & PRESENT != 0 {
             self.tables.write(user, slot, 0);
-            self.pool.drop_subtree(self.tables.table_at(user_entry & FRAME));
+            self.pool.drop_subtree(self.tables.table_at(user_entry));
         }
     }
 
@@ -345,7 +361,7 @@ impl<T: ShadowTables> Shadow<T> {
                 continue;
             }
             for number in 0..MAX_ROOTS {
-                if self.roots[number].in_use {
+                if self.roots[number].is_in_use() {
                     self.empty(number);
                 }
             }

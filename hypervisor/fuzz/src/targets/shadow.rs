@@ -11,7 +11,7 @@ use hypervisor::mmu::bits::{GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use hypervisor::mmu::is_guest_address;
 use hypervisor::mmu::miniature::Machine;
 use hypervisor::mmu::shadow::Failure;
-use hypervisor::mmu::walk::{Access, look};
+use hypervisor::mmu::walk::{Access, error, look};
 
 const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
@@ -189,8 +189,8 @@ struct Hostile {
 }
 
 fn access_of(kind: u8) -> Access {
-    let [write, execute] = [kind & 3 == 1, kind & 3 == 2];
-    Access { write, user: kind & 4 != 0, execute }
+    let code = [0, error::WRITE, error::FETCH, 0][usize::from(kind & 3)];
+    Access::from_error_code(code, kind & 4 != 0)
 }
 
 impl Hostile {
@@ -287,11 +287,11 @@ impl Hostile {
         match self.machine.try_access(address, access) {
             Ok(Ok(host)) => {
                 assert!((start..start + bytes).contains(&host), "{host:#x} is not the domain's");
-                self.seen |= seen(2, access.user);
+                self.seen |= seen(2, access.is_user());
             }
             Ok(Err(_)) => unreachable!("either it is served or it is a fault"),
-            Err(Failure::Fault(code)) => self.seen |= seen(4 + (code as u32 & 1) * 2, access.user),
-            Err(Failure::PoolExhausted) => self.seen |= seen(8, access.user),
+            Err(Failure::Fault(code)) => self.seen |= seen(4 + (code as u32 & 1) * 2, access.is_user()),
+            Err(Failure::PoolExhausted) => self.seen |= seen(8, access.is_user()),
         }
     }
 
@@ -311,14 +311,14 @@ impl Hostile {
                 Err(Failure::Fault(code)) => Err(code),
                 Err(Failure::PoolExhausted) => continue,
             };
-            if access.user && is_common {
+            if access.is_user() && is_common {
                 assert!(result.is_err(), "user mode reaches a common slot");
                 continue;
             }
             assert_eq!(result, expected, "{access:?} at {address:#x}");
             if result.is_ok() {
-                let path = look(&self.machine.guest, root, address, access).expect("it was allowed");
-                assert!(path.translation.dirty || !access.write, "written without a mark");
+                let found = look(&self.machine.guest, root, address, access).expect("it was allowed");
+                assert!(found.dirty || !access.writes(), "written without a mark");
             }
         }
     }

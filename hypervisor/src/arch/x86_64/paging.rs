@@ -4,6 +4,7 @@ use super::cpu;
 use super::percpu::cpu as this_cpu;
 use crate::mmu::memory::{ShadowTables, Table};
 use crate::mmu::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS};
+use core::ops::Range;
 use core::ptr;
 
 /// The pool of the running domain.
@@ -13,7 +14,8 @@ pub struct PoolTables {
     base: u64,
     /// Its first host-physical address; the pool is contiguous.
     phys: u64,
-    count: u32,
+    /// Its size in bytes.
+    bytes: u64,
     hypervisor: [u64; HYPERVISOR_SLOTS],
 }
 
@@ -23,24 +25,45 @@ impl PoolTables {
     /// nothing else; `hypervisor` are the PML4 entries of the slots for the CPU that runs the domain.
     #[must_use]
     pub unsafe fn new(base: u64, phys: u64, count: u32, hypervisor: [u64; HYPERVISOR_SLOTS]) -> Self {
-        Self { base, phys, count, hypervisor }
+        Self { base, phys, bytes: u64::from(count) * 4096, hypervisor }
     }
 
+    #[inline(always)]
     fn entry(&self, table: Table, index: usize) -> *mut u64 {
-        assert!(table.0 < self.count && index < 512);
-        (self.base + u64::from(table.0) * 4096 + index as u64 * 8) as *mut u64
+        assert!(table.distance() < self.bytes && index < 512);
+        (self.base + table.distance() + index as u64 * 8) as *mut u64
     }
 }
 
 impl ShadowTables for PoolTables {
+    #[inline(always)]
     fn read(&self, table: Table, index: usize) -> u64 {
         // SAFETY: in bounds of the pool, by `new`. Volatile: the hardware reads and marks entries.
         unsafe { self.entry(table, index).read_volatile() }
     }
 
+    #[inline(always)]
     fn write(&mut self, table: Table, index: usize, entry: u64) {
         // SAFETY: as in `read`; one aligned store, so the hardware sees the old or the new entry.
         unsafe { self.entry(table, index).write_volatile(entry) };
+    }
+
+    #[inline(always)]
+    fn write_several(
+        &mut self,
+        table: Table,
+        places: Range<usize>,
+        mut entry: impl FnMut(usize) -> Option<u64>,
+    ) -> usize {
+        assert!(places.end <= 512);
+        let start = self.entry(table, 0);
+        let first = places.start;
+        for place in places.clone() {
+            let Some(entry) = entry(place) else { return place - first };
+            // SAFETY: as in `write`: the place is below 512.
+            unsafe { start.add(place).write_volatile(entry) };
+        }
+        places.len()
     }
 
     fn next_filled(&self, table: Table, from: usize) -> Option<usize> {
@@ -67,11 +90,18 @@ impl ShadowTables for PoolTables {
     }
 
     fn address(&self, table: Table) -> u64 {
-        self.phys + u64::from(table.0) * 4096
+        self.phys + table.distance()
     }
 
     fn table_at(&self, address: u64) -> Table {
-        Table((((address & crate::mmu::bits::FRAME) - self.phys) / 4096) as u32)
+        // The pool's first address ends in the same zeros as a table's.
+        Table::around(address.wrapping_sub(self.phys))
+    }
+
+    #[inline(always)]
+    fn table_below(&self, entry: u64) -> Option<Table> {
+        let table = self.table_at(entry);
+        (table.distance() < self.bytes).then_some(table)
     }
 
     fn hypervisor_entry(&self, slot: usize) -> u64 {

@@ -3,8 +3,8 @@
 use super::super::builder::{Request, Start, build};
 use super::*;
 use crate::front::frames::SELECTORS;
-use crate::mmu::memory::{GuestTables, HostPage, PageKind};
-use crate::mmu::walk::{Access, walk};
+use crate::mmu::memory::{GuestTable, GuestTables, HostPage, PageKind};
+use crate::mmu::walk::{Access, error, walk};
 use crate::mmu::{HYPERVISOR_LAST, HYPERVISOR_START};
 use core::mem::offset_of;
 use pvops_abi::call::{CALL_STUB_OFFSET, IRET_STUB_OFFSET};
@@ -12,8 +12,8 @@ use pvops_abi::layout::start_info::{START_INFO_MAGIC, START_INFO_VERSION, implem
 use pvops_abi::layout::{MemoryKind, MemoryRegion, StartInfo};
 use std::cell::RefCell;
 
-const FETCH: Access = Access { write: false, user: false, execute: true };
-const USER_READ: Access = Access { write: false, user: true, execute: false };
+const FETCH: Access = Access::from_error_code(error::FETCH, false);
+const USER_READ: Access = Access::from_error_code(0, true);
 
 /// A domain's memory after it was built.
 pub(super) struct Domain {
@@ -21,16 +21,27 @@ pub(super) struct Domain {
     pub(super) start: Start,
 }
 
-impl GuestTables for Domain {
-    fn load(&self, address: u64) -> Option<u64> {
-        let memory = self.memory.borrow();
-        let word = memory.get(address as usize..address as usize + 8)?;
-        Some(u64::from_le_bytes(word.try_into().unwrap()))
+/// A page of that memory.
+#[derive(Clone, Copy)]
+pub(super) struct PageAt<'a>(&'a Domain, u64);
+
+impl GuestTable for PageAt<'_> {
+    fn load(self, index: usize) -> u64 {
+        self.0.load(self.1 + index as u64 * 8)
     }
 
-    fn set_bits(&self, address: u64, expected: u64, bits: u64) -> bool {
-        self.memory.borrow_mut()[address as usize..][..8].copy_from_slice(&(expected | bits).to_le_bytes());
+    fn set_bits(self, index: usize, expected: u64, bits: u64) -> bool {
+        let at = self.1 as usize + index * 8;
+        self.0.memory.borrow_mut()[at..][..8].copy_from_slice(&(expected | bits).to_le_bytes());
         true
+    }
+}
+
+impl GuestTables for Domain {
+    type Table<'a> = PageAt<'a>;
+
+    fn table(&self, address: u64) -> Option<PageAt<'_>> {
+        (address + 4096 <= self.memory.borrow().len() as u64).then_some(PageAt(self, address))
     }
 
     fn to_host(&self, address: u64, bytes: u64) -> Option<HostPage> {
@@ -47,10 +58,14 @@ impl Domain {
         Ok(Self { memory: RefCell::new(memory), start })
     }
 
+    /// The word at a guest-physical address.
+    fn load(&self, address: u64) -> u64 {
+        u64::from_le_bytes(self.memory.borrow()[address as usize..][..8].try_into().unwrap())
+    }
+
     /// Guest-physical address behind `address`, if the access is allowed.
     fn access(&self, address: u64, access: Access) -> Option<u64> {
         let found = walk(self, self.start.root, address, access).ok()?;
-        let found = found.translation;
         Some(found.page + (address & (crate::mmu::span(found.level) - 1)))
     }
 
@@ -70,7 +85,7 @@ impl Domain {
 
     /// The word at a virtual address.
     fn word(&self, address: u64) -> u64 {
-        self.load(self.access(address, Access::KERNEL_READ).expect("mapped")).expect("in memory")
+        self.load(self.access(address, Access::KERNEL_READ).expect("mapped"))
     }
 
     fn half(&self, address: u64) -> u32 {

@@ -1,7 +1,7 @@
 //! Guest memory, guest tables and a walker written apart from the one under test.
 
 use crate::mmu::bits::{ACCESSED, DIRTY, FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
-use crate::mmu::memory::{GuestTables, HostPage, PageKind};
+use crate::mmu::memory::{GuestTable, GuestTables, HostPage, PageKind};
 use crate::mmu::walk::Access;
 use crate::mmu::{index, span};
 use std::cell::{Cell, RefCell};
@@ -49,8 +49,10 @@ pub struct Found {
 impl Found {
     /// Whether the rights allow the access (Intel SDM volume 3, 4.6, with CR0.WP, SMEP and NXE set).
     pub fn allows(&self, access: Access) -> bool {
-        let executable = !self.no_execute && (access.user || !self.user);
-        (access.user <= self.user) && (access.write <= self.writable) && (access.execute <= executable)
+        let executable = !self.no_execute && (access.is_user() || !self.user);
+        (access.is_user() <= self.user)
+            && (access.writes() <= self.writable)
+            && (access.fetches() <= executable)
     }
 }
 
@@ -180,8 +182,9 @@ impl Guest {
 
     /// What an access by these tables gives: guest-physical address, or error code.
     pub fn expect(&self, root: u64, address: u64, access: Access) -> Result<u64, u64> {
-        let kind =
-            u64::from(access.write) << 1 | u64::from(access.user) << 2 | u64::from(access.execute) << 4;
+        let kind = u64::from(access.writes()) << 1
+            | u64::from(access.is_user()) << 2
+            | u64::from(access.fetches()) << 4;
         match self.look(root, address) {
             Err(cause) => Err(cause | kind),
             Ok(found) if found.allows(access) => Ok(found.phys),
@@ -190,26 +193,42 @@ impl Guest {
     }
 }
 
-impl GuestTables for Guest {
-    fn load(&self, address: u64) -> Option<u64> {
-        assert!(address.is_multiple_of(8));
-        (address.checked_add(8)? <= self.bytes).then(|| self.read(address))
+/// A table in that memory.
+#[derive(Clone, Copy)]
+pub struct TableAt<'a> {
+    guest: &'a Guest,
+    address: u64,
+}
+
+impl GuestTable for TableAt<'_> {
+    fn load(self, index: usize) -> u64 {
+        assert!(index < 512);
+        self.guest.read(self.address + index as u64 * 8)
     }
 
-    fn set_bits(&self, address: u64, expected: u64, wanted: u64) -> bool {
-        const MARKS: u64 = ACCESSED | DIRTY;
-        if let Some((place, value, left @ 1..)) = self.meddler.get()
+    fn set_bits(self, index: usize, expected: u64, wanted: u64) -> bool {
+        let guest = self.guest;
+        let address = self.address + index as u64 * 8;
+        if let Some((place, value, left @ 1..)) = guest.meddler.get()
             && place == address
         {
-            self.write(place, value ^ u64::from(left % 2) << 12);
-            self.meddler.set(Some((place, value, left - 1)));
+            guest.write(place, value ^ u64::from(left % 2) << 12);
+            guest.meddler.set(Some((place, value, left - 1)));
         }
-        let now = self.read(address);
-        let is_same = now | MARKS == expected | MARKS;
+        let is_same = guest.read(address) == expected;
         if is_same {
-            self.write(address, now | wanted);
+            guest.write(address, expected | wanted);
         }
         is_same
+    }
+}
+
+impl GuestTables for Guest {
+    type Table<'a> = TableAt<'a>;
+
+    fn table(&self, address: u64) -> Option<TableAt<'_>> {
+        assert!(address.is_multiple_of(4096));
+        (address.checked_add(4096)? <= self.bytes).then_some(TableAt { guest: self, address })
     }
 
     fn to_host(&self, address: u64, bytes: u64) -> Option<HostPage> {

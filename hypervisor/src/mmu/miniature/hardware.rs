@@ -6,6 +6,7 @@ use crate::mmu::walk::Access;
 use crate::mmu::{HYPERVISOR_FIRST_SLOT, index, span};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// Host-physical address of the pool.
 const POOL: u64 = 0x7_0000_0000;
@@ -18,7 +19,7 @@ pub struct Pages {
     /// Cached translations: first address, bytes, entry.
     cached: RefCell<Vec<(u64, u64, u64)>>,
     /// Tables that a paging-structure cache may still lead to.
-    used: RefCell<BTreeSet<u32>>,
+    used: RefCell<BTreeSet<usize>>,
     /// Entries read and written by the code under test, and whole tables looked through or zeroed.
     work: Cell<u64>,
 }
@@ -72,8 +73,8 @@ impl Pages {
         // A cached translation that refuses is dropped by the fault, so the walk below decides.
         let allowed = |entry: u64| {
             entry & USER != 0
-                && (!access.write || entry & WRITABLE != 0)
-                && (!access.execute || entry & NO_EXECUTE == 0)
+                && (!access.writes() || entry & WRITABLE != 0)
+                && (!access.fetches() || entry & NO_EXECUTE == 0)
         };
         let contains = |(start, bytes, _): &(u64, u64, u64)| address & !(bytes - 1) == *start;
         let hit = self.cached.borrow().iter().find(|cached| contains(cached) && allowed(cached.2)).copied();
@@ -83,13 +84,16 @@ impl Pages {
         };
         if entry & PRESENT == 0 || !allowed(entry) {
             self.cached.borrow_mut().retain(|cached| !contains(cached));
-            let kind = u64::from(access.write) << 1 | 4 | u64::from(access.execute) << 4;
+            let kind = access.error_code(4);
             return Err(kind | entry & PRESENT);
         }
         if hit.is_none() {
             self.cached.borrow_mut().push((address & !(bytes - 1), bytes, entry));
         }
-        assert!(!access.write || entry & DIRTY != 0, "the hardware would set the dirty bit in a shadow leaf");
+        assert!(
+            !access.writes() || entry & DIRTY != 0,
+            "the hardware would set the dirty bit in a shadow leaf"
+        );
         Ok((entry & FRAME & !(bytes - 1)) + (address & (bytes - 1)))
     }
 
@@ -113,7 +117,7 @@ impl Pages {
                 return Some((span(level), PRESENT));
             }
             table = self.table_at(entry & FRAME);
-            self.used.borrow_mut().insert(table.0);
+            self.used.borrow_mut().insert(table.number());
         }
         None
     }
@@ -122,7 +126,7 @@ impl Pages {
 impl ShadowTables for Pages {
     fn read(&self, table: Table, index: usize) -> u64 {
         self.count_work();
-        self.tables[table.0 as usize][index]
+        self.tables[table.number()][index]
     }
 
     fn write(&mut self, table: Table, index: usize, entry: u64) {
@@ -131,29 +135,56 @@ impl ShadowTables for Pages {
             assert!(!is_hypervisors, "the hypervisor is unmapped or replaced in the loaded root");
         }
         self.count_work();
-        self.tables[table.0 as usize][index] = entry;
+        self.tables[table.number()][index] = entry;
+    }
+
+    fn write_several(
+        &mut self,
+        table: Table,
+        mut places: Range<usize>,
+        mut entry: impl FnMut(usize) -> Option<u64>,
+    ) -> usize {
+        let first = places.start;
+        let end = places.find_map(|place| match entry(place) {
+            Some(entry) => {
+                self.write(table, place, entry);
+                None
+            }
+            None => Some(place),
+        });
+        end.unwrap_or(places.end.max(first)) - first
     }
 
     fn next_filled(&self, table: Table, from: usize) -> Option<usize> {
         self.count_work();
-        (from..512).find(|index| self.tables[table.0 as usize][*index] != 0)
+        (from..512).find(|index| self.tables[table.number()][*index] != 0)
     }
 
     fn zero(&mut self, table: Table) {
         assert!(self.address(table) != self.root.get(), "the loaded root is zeroed");
-        assert!(!self.used.borrow().contains(&table.0), "the hardware may still walk a table that is reused");
+        assert!(
+            !self.used.borrow().contains(&table.number()),
+            "the hardware may still walk a table that is reused"
+        );
         self.count_work();
-        self.tables[table.0 as usize] = [0; 512];
+        self.tables[table.number()] = [0; 512];
     }
 
     fn address(&self, table: Table) -> u64 {
-        POOL + u64::from(table.0) * 4096
+        POOL + table.distance()
     }
 
     fn table_at(&self, address: u64) -> Table {
         let number = (address & FRAME).wrapping_sub(POOL) / 4096;
         assert!(number < self.tables.len() as u64, "{address:#x} is not a table of the pool");
-        Table(number as u32)
+        Table::numbered(number as u32)
+    }
+
+    fn table_below(&self, entry: u64) -> Option<Table> {
+        let number = (entry & FRAME).wrapping_sub(POOL) / 4096;
+        let is_table = number < self.tables.len() as u64;
+        assert!(!is_table || entry & (PRESENT | LARGE) == PRESENT, "{entry:#x} leads into the pool");
+        is_table.then(|| Table::numbered(number as u32))
     }
 
     fn hypervisor_entry(&self, slot: usize) -> u64 {

@@ -8,7 +8,7 @@ use super::guest::{Found, TABLE};
 use super::{Machine, Random};
 use crate::mmu::bits::{ACCESSED, CACHE_DISABLE, DIRTY, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use crate::mmu::shadow::Failure;
-use crate::mmu::walk::Access;
+use crate::mmu::walk::{Access, error};
 use crate::mmu::{index, span};
 
 const MIB: u64 = 1 << 20;
@@ -24,7 +24,7 @@ const LEAF_BITS: [u64; 8] = [WRITABLE, USER, DIRTY, ACCESSED, GLOBAL, NO_EXECUTE
 
 /// A load, a store, a fetch.
 const KINDS: [Access; 3] =
-    [Access::KERNEL_READ, Access::KERNEL_WRITE, Access { write: false, user: false, execute: true }];
+    [Access::KERNEL_READ, Access::KERNEL_WRITE, Access::from_error_code(error::FETCH, false)];
 
 /// What is known of an address in a root since it was flushed last.
 #[derive(Clone, Default)]
@@ -199,7 +199,7 @@ impl Model {
     fn access(&mut self) {
         let address = self.some_address();
         let offset = self.random.below(512) * 8;
-        let access = Access { user: self.random.one_in(2), ..self.random.pick(&KINDS) };
+        let access = Access::from_error_code(self.random.pick(&KINDS).error_code(0), self.random.one_in(2));
         let root = self.roots[self.current];
         let expected = self.machine.guest.expect(root, address + offset, access);
         let result = match self.machine.try_access(address + offset, access) {
@@ -220,7 +220,7 @@ impl Model {
                 if history.is_exact {
                     assert_eq!(result, expected, "{context}");
                     let now = self.machine.guest.look(root, address).unwrap();
-                    assert!(now.accessed && (now.dirty || !access.write), "{context}, without marks");
+                    assert!(now.accessed && (now.dirty || !access.writes()), "{context}, without marks");
                 }
             }
         }

@@ -24,18 +24,18 @@ impl<T: ShadowTables> Shadow<T> {
     pub fn audit(&self, memory: Range<u64>, registers: &[Range<u64>]) {
         let mut found = Found { times: vec![0; self.pool.size()], memory, registers };
         for table in self.pool.free_tables() {
-            found.times[table.0 as usize] += 1;
+            found.times[table.number()] += 1;
             let is_zero = cfg!(miri) || (0..512).all(|at| self.tables.read(table, at) == 0);
             assert!(is_zero, "free table {table:?} is not zero");
         }
         for table in self.pool.dropped_tables() {
             self.audit_tree(table, self.pool.level_of(table), &mut found);
         }
-        for root in self.roots.iter().filter(|root| root.in_use) {
+        for root in self.roots.iter().filter(|root| root.is_in_use()) {
             self.audit_root(root, &mut found);
         }
         if let Some(common) = self.common {
-            found.times[common.0 as usize] += 1;
+            found.times[common.number()] += 1;
             for slot in 0..512 {
                 let entry = self.tables.read(common, slot);
                 assert!(entry & PRESENT == 0 || self.is_common(slot), "common slot {slot}");
@@ -50,8 +50,8 @@ impl<T: ShadowTables> Shadow<T> {
 
     fn audit_root(&self, root: &CachedRoot, found: &mut Found<'_>) {
         let hypervisor = HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS;
-        found.times[root.kernel.0 as usize] += 1;
-        found.times[root.user.0 as usize] += 1;
+        found.times[root.kernel.number()] += 1;
+        found.times[root.user.number()] += 1;
         for slot in 0..512 {
             let kernel = self.tables.read(root.kernel, slot);
             let user = self.tables.read(root.user, slot);
@@ -63,11 +63,11 @@ impl<T: ShadowTables> Shadow<T> {
             let is_filled = root.filled[slot / 64] >> (slot % 64) & 1 != 0;
             assert!(is_filled || (kernel | user) & PRESENT == 0, "slot {slot} would be forgotten");
             if user & PRESENT != 0 {
-                assert!(root.stale || !self.is_common(slot));
+                assert!(root.is_stale() || !self.is_common(slot));
                 assert!(user & (NO_EXECUTE | OWN | COMMON) == 0);
                 self.audit_tree(self.tables.table_at(user & FRAME), 3, found);
             }
-            if kernel & COMMON != 0 && root.stale {
+            if kernel & COMMON != 0 && root.is_stale() {
                 // Perhaps to a subtree that is gone; it is not followed.
             } else if kernel & COMMON != 0 {
                 let common = self.common.expect("a common slot without common table");
@@ -81,7 +81,7 @@ impl<T: ShadowTables> Shadow<T> {
     }
 
     fn audit_tree(&self, table: Table, level: u8, found: &mut Found<'_>) {
-        found.times[table.0 as usize] += 1;
+        found.times[table.number()] += 1;
         for at in 0..512 {
             let entry = self.tables.read(table, at);
             if entry & PRESENT == 0 {

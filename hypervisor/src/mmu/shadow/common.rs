@@ -5,10 +5,10 @@
 //! are emptied when they are loaded next. So neither a declaration nor a flush of everything takes longer for a guest
 //! that has many roots.
 
-use super::super::bits::{FRAME, PRESENT};
+use super::super::bits::PRESENT;
 use super::super::memory::{ShadowTables, Table};
 use super::super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS};
-use super::{COMMON, Failure, MAX_COMMON_SLOTS, MAX_ROOTS, Shadow, Slots, TABLE_BITS, slots_in};
+use super::{COMMON, Failure, MAX_COMMON_SLOTS, MAX_ROOTS, STALE, Shadow, Slots, slots_in};
 
 impl<T: ShadowTables> Shadow<T> {
     /// Declares common slots, those of the hypervisor excepted. The subtrees start empty.
@@ -40,15 +40,14 @@ impl<T: ShadowTables> Shadow<T> {
             let entry = self.tables.read(common, slot);
             if entry & PRESENT != 0 {
                 self.tables.write(common, slot, 0);
-                self.pool.drop_subtree(self.tables.table_at(entry & FRAME));
+                self.pool.drop_subtree(self.tables.table_at(entry));
             }
         }
         for number in 0..MAX_ROOTS {
-            let root = &mut self.roots[number];
-            match (root.in_use, root.loaded) {
-                (true, true) => self.empty(number),
-                (true, false) => root.stale = true,
-                (false, _) => {}
+            if self.is_loaded(number) {
+                self.empty(number);
+            } else {
+                self.roots[number].linked = STALE;
             }
         }
         self.tables.flush_all();
@@ -56,6 +55,7 @@ impl<T: ShadowTables> Shadow<T> {
 
     /// Links the common subtrees there are.
     pub(super) fn link_common(&mut self, number: usize) {
+        self.roots[number].linked = self.common_changes;
         let Some(common) = self.common else { return };
         let kernel = self.roots[number].kernel;
         for slot in slots_in(self.common_slots) {
@@ -64,20 +64,16 @@ impl<T: ShadowTables> Shadow<T> {
                 self.fill_slot(number, kernel, slot, entry);
             }
         }
-        self.roots[number].linked = self.common_changes;
     }
 
     /// The subtree of a common slot, linked into root `number`.
     pub(super) fn common_directory(&mut self, number: usize, slot: usize) -> Result<Table, Failure> {
         let common = self.common.ok_or(Failure::PoolExhausted)?;
-        let mut entry = self.tables.read(common, slot);
-        if entry & PRESENT == 0 {
-            let directory = self.take(3)?;
-            entry = self.tables.address(directory) | TABLE_BITS | COMMON;
-            self.tables.write(common, slot, entry);
+        if self.tables.read(common, slot) & PRESENT == 0 {
             self.common_changes += 1;
         }
+        let entry = self.directory(number, common, slot, COMMON)?;
         self.fill_slot(number, self.roots[number].kernel, slot, entry);
-        Ok(self.tables.table_at(entry & FRAME))
+        Ok(self.tables.table_at(entry))
     }
 }

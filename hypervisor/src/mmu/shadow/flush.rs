@@ -1,24 +1,43 @@
 //! Flush: what the guest wants forgotten is forgotten, here and in the hardware; more may be.
 
-use super::super::bits::{FRAME, LARGE, PRESENT};
+use super::super::bits::{LARGE, PRESENT};
 use super::super::memory::{ShadowTables, Table};
 use super::super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS, index};
-use super::{CachedRoot, MAX_PAGES_IN_ALL_ROOTS, MAX_PAGES_ONE_BY_ONE, MAX_ROOTS, OWN, PIECES, Shadow};
-
-/// What a level of a subtree holds for an address.
-enum Step {
-    /// A table.
-    Table(Table),
-    /// A leaf, pieces of a larger page of the guest's, or nothing: it is gone now.
-    End {
-        /// It was pieces.
-        had_pieces: bool,
-    },
-}
+use super::{
+    CachedRoot, MAX_PAGES_IN_ALL_ROOTS, MAX_PAGES_ONE_BY_ONE, MAX_ROOTS, OWN, PIECES, STALE, Shadow,
+};
 
 impl<T: ShadowTables> Shadow<T> {
     /// Drops the translation of the page at `address` in root `number`, and in every root if it may be global.
+    #[inline(always)]
     pub fn flush_page(&mut self, number: usize, address: u64) {
+        match self.only_table_of(number, address) {
+            Some(table) => {
+                self.tables.write(table, index(address, 1), 0);
+                self.tables.flush_page(address);
+            }
+            None => self.flush_anywhere(number, address),
+        }
+    }
+
+    /// The table of 4 KiB leaves for `address`, if there is one and no other place holds a translation of it.
+    #[inline(always)]
+    fn only_table_of(&self, number: usize, address: u64) -> Option<Table> {
+        let below = |entry: u64, otherwise: u64| {
+            if entry & otherwise == 0 { self.tables.table_below(entry) } else { None }
+        };
+        if self.global_outside_common || mutant!(any) {
+            return None;
+        }
+        // What is not the view's own is borrowed from the user view, or common.
+        let directory = self.tables.read(self.roots[number % MAX_ROOTS].kernel, index(address, 4));
+        let third = below(directory, OWN)?;
+        let second = below(self.tables.read(third, index(address, 3)), PIECES)?;
+        below(self.tables.read(second, index(address, 2)), PIECES)
+    }
+
+    #[inline(never)]
+    fn flush_anywhere(&mut self, number: usize, address: u64) {
         let had_pieces = if self.global_outside_common && !mutant!(GlobalFlushedInOneRoot) {
             self.forget_page_everywhere(address)
         } else {
@@ -31,11 +50,10 @@ impl<T: ShadowTables> Shadow<T> {
         }
     }
 
-    #[inline(never)]
     fn forget_page_everywhere(&mut self, address: u64) -> bool {
         let mut had_pieces = false;
         for number in 0..MAX_ROOTS {
-            if self.roots[number].in_use && !self.roots[number].stale {
+            if !self.roots[number].is_stale() {
                 had_pieces |= self.forget_page(number, address);
             }
         }
@@ -49,7 +67,6 @@ impl<T: ShadowTables> Shadow<T> {
 
     /// Clears the leaves of `address` in both views of a root. True: the guest's page was cached in pieces, which
     /// are dropped, and the hardware may have cached any of them.
-    #[inline]
     fn forget_page(&mut self, number: usize, address: u64) -> bool {
         let slot = index(address, 4);
         let CachedRoot { kernel, user, .. } = self.roots[number];
@@ -76,36 +93,24 @@ impl<T: ShadowTables> Shadow<T> {
         if entry & PRESENT == 0 {
             return false;
         }
-        let third = self.tables.table_at(entry & FRAME);
-        let second = match self.step::<3>(third, address) {
-            Step::Table(table) => table,
-            Step::End { had_pieces } => return had_pieces,
-        };
-        match self.step::<2>(second, address) {
-            Step::Table(table) => {
-                self.tables.write(table, index(address, 1), 0);
-                false
+        let mut table = self.tables.table_at(entry);
+        for level in [3, 2] {
+            let at = index(address, level);
+            let entry = self.tables.read(table, at);
+            if entry & (PRESENT | LARGE | PIECES) != PRESENT {
+                let had_pieces = entry & (PRESENT | LARGE) == PRESENT;
+                if entry & PRESENT != 0 {
+                    self.tables.write(table, at, 0);
+                }
+                if had_pieces {
+                    self.pool.drop_subtree(self.tables.table_at(entry));
+                }
+                return had_pieces;
             }
-            Step::End { had_pieces } => had_pieces,
+            table = self.tables.table_at(entry);
         }
-    }
-
-    /// One level down on the way to the leaf of `address`; clears it if it is here.
-    #[inline(always)]
-    fn step<const LEVEL: u8>(&mut self, table: Table, address: u64) -> Step {
-        let at = index(address, LEVEL);
-        let entry = self.tables.read(table, at);
-        if entry & (PRESENT | LARGE | PIECES) == PRESENT {
-            return Step::Table(self.tables.table_at(entry & FRAME));
-        }
-        if entry & PRESENT != 0 {
-            self.tables.write(table, at, 0);
-        }
-        let had_pieces = entry & (PRESENT | LARGE) == PRESENT;
-        if had_pieces {
-            self.pool.drop_subtree(self.tables.table_at(entry & FRAME));
-        }
-        Step::End { had_pieces }
+        self.tables.write(table, index(address, 1), 0);
+        false
     }
 
     /// Drops the translations of `bytes` from `address` in root `number`.
@@ -132,12 +137,11 @@ impl<T: ShadowTables> Shadow<T> {
     pub fn flush_all(&mut self, number: usize, every_root: bool) {
         if every_root {
             for root in self.roots.iter_mut() {
-                root.stale = true;
+                root.linked = STALE;
             }
             self.drop_common();
             self.global_outside_common = false;
         }
         self.drop_trees(number);
-        self.roots[number].stale = false;
     }
 }

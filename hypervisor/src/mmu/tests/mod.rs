@@ -20,10 +20,10 @@ const GIB: u64 = 1 << 30;
 const USER_ADDRESS: u64 = 0x40_0000_0000;
 const KERNEL_ADDRESS: u64 = 0xffff_ffff_8000_0000;
 
-const USER_READ: Access = Access { write: false, user: true, execute: false };
-const USER_WRITE: Access = Access { write: true, user: true, execute: false };
-const USER_FETCH: Access = Access { write: false, user: true, execute: true };
-const KERNEL_FETCH: Access = Access { write: false, user: false, execute: true };
+const USER_READ: Access = Access::from_error_code(0, true);
+const USER_WRITE: Access = Access::from_error_code(error::WRITE, true);
+const USER_FETCH: Access = Access::from_error_code(error::FETCH, true);
+const KERNEL_FETCH: Access = Access::from_error_code(error::FETCH, false);
 
 /// A machine on which large pages stay large, with a generous pool.
 fn usual() -> Machine {

@@ -4,16 +4,12 @@ use super::*;
 use crate::mmu::bits::{ACCESSED, DIRTY, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use crate::mmu::memory::GuestTables;
 use crate::mmu::miniature::guest::{Guest, TABLE};
-use crate::mmu::walk::Translation;
+use crate::mmu::walk::{Translation, walk};
 use crate::mmu::{HYPERVISOR_LAST, HYPERVISOR_START, span};
 
 const ALL_ACCESSES: [Access; 6] =
     [Access::KERNEL_READ, Access::KERNEL_WRITE, KERNEL_FETCH, USER_READ, USER_WRITE, USER_FETCH];
 const EVERYTHING: u64 = WRITABLE | USER;
-
-fn walk(guest: &Guest, root: u64, address: u64, access: Access) -> Result<Translation, u64> {
-    crate::mmu::walk::walk(guest, root, address, access).map(|path| path.translation)
-}
 
 fn guest() -> (Guest, u64) {
     let guest = Guest::new(4 * GIB, 8 * GIB);
@@ -32,9 +28,9 @@ fn every_level_can_take_each_right_away() {
                 for access in ALL_ACCESSES {
                     let expected = guest.expect(root, USER_ADDRESS, access).map(|_| ());
                     let is_refused = match bit {
-                        WRITABLE => access.write,
-                        USER => access.user,
-                        _ => access.execute,
+                        WRITABLE => access.writes(),
+                        USER => access.is_user(),
+                        _ => access.fetches(),
                     } || (access == KERNEL_FETCH && bit != USER);
                     assert_eq!(expected.is_err(), is_refused, "the reference itself");
                     let result = walk(&guest, root, USER_ADDRESS, access).map(|_| ());

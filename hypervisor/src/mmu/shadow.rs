@@ -33,10 +33,10 @@ const MAX_VCPUS: usize = system_image::layout::MAX_VCPUS;
 const MOST_TABLES_AT_ONCE: usize = 4;
 /// Common slots that a domain may declare.
 pub const MAX_COMMON_SLOTS: usize = 64;
-/// Longest range that is flushed page by page; for longer ones whole slots are dropped.
-const MAX_PAGES_ONE_BY_ONE: u64 = 64;
-/// The same where each page is looked for in every root.
-const MAX_PAGES_IN_ALL_ROOTS: u64 = 4;
+/// Most parts in which a range is flushed; for longer ones the parts are larger.
+const MAX_PARTS_ONE_BY_ONE: u64 = 64;
+/// The same where each is looked for in every root.
+const MAX_PARTS_IN_ALL_ROOTS: u64 = 4;
 
 const TABLE_BITS: u64 = PRESENT | WRITABLE | USER | ACCESSED;
 /// Software bits in kernel-view PML4 entries.

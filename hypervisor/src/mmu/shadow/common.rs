@@ -50,6 +50,8 @@ impl<T: ShadowTables> Shadow<T> {
                 self.roots[number].linked = STALE;
             }
         }
+        // No root has any translation left.
+        self.global_outside_common = false;
         self.tables.flush_all();
     }
 

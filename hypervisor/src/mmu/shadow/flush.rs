@@ -2,9 +2,9 @@
 
 use super::super::bits::{LARGE, PRESENT};
 use super::super::memory::{ShadowTables, Table};
-use super::super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS, index};
+use super::super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS, index, span};
 use super::{
-    CachedRoot, MAX_PAGES_IN_ALL_ROOTS, MAX_PAGES_ONE_BY_ONE, MAX_ROOTS, OWN, PIECES, STALE, Shadow,
+    CachedRoot, MAX_PARTS_IN_ALL_ROOTS, MAX_PARTS_ONE_BY_ONE, MAX_ROOTS, OWN, PIECES, STALE, Shadow,
 };
 
 impl<T: ShadowTables> Shadow<T> {
@@ -38,26 +38,27 @@ impl<T: ShadowTables> Shadow<T> {
 
     #[inline(never)]
     fn flush_anywhere(&mut self, number: usize, address: u64) {
-        let had_pieces = if self.global_outside_common && !mutant!(GlobalFlushedInOneRoot) {
-            self.forget_page_everywhere(address)
-        } else {
-            self.forget_page(number, address)
-        };
-        if had_pieces {
+        if self.drop_part(number, address, 1) {
             self.tables.flush_all();
         } else {
             self.tables.flush_page(address);
         }
     }
 
-    fn forget_page_everywhere(&mut self, address: u64) -> bool {
-        let mut had_pieces = false;
+    /// Drops what is cached of the part of `level` around `address`, in every root if it may be global. True: tables went
+    /// with it, which the hardware may have cached.
+    #[inline(never)]
+    fn drop_part(&mut self, number: usize, address: u64, level: u8) -> bool {
+        if !self.global_outside_common || mutant!(GlobalFlushedInOneRoot) {
+            return self.drop_part_in(number, address, level);
+        }
+        let mut had_tables = false;
         for number in 0..MAX_ROOTS {
             if !self.roots[number].is_stale() {
-                had_pieces |= self.forget_page(number, address);
+                had_tables |= self.drop_part_in(number, address, level);
             }
         }
-        had_pieces
+        had_tables
     }
 
     /// Whether a page is flushed in every root, which takes as much longer as there are roots.
@@ -65,11 +66,10 @@ impl<T: ShadowTables> Shadow<T> {
         self.global_outside_common
     }
 
-    /// Clears the leaves of `address` in both views of a root. True: the guest's page was cached in pieces, which
-    /// are dropped, and the hardware may have cached any of them.
-    fn forget_page(&mut self, number: usize, address: u64) -> bool {
+    /// The same in both views of a root.
+    fn drop_part_in(&mut self, number: usize, address: u64, level: u8) -> bool {
         let slot = index(address, 4);
-        let CachedRoot { kernel, user, .. } = self.roots[number];
+        let CachedRoot { kernel, user, .. } = self.roots[number % MAX_ROOTS];
         if slot.wrapping_sub(HYPERVISOR_FIRST_SLOT) < HYPERVISOR_SLOTS {
             return false;
         }
@@ -79,33 +79,33 @@ impl<T: ShadowTables> Shadow<T> {
             }
             // A root need not be linked to all common subtrees.
             let common = self.common.unwrap_or(kernel);
-            return self.forget_below(self.tables.read(common, slot), address);
+            return self.drop_below(self.tables.read(common, slot), address, level);
         }
         let user_entry = self.tables.read(user, slot);
         let kernel_entry = self.tables.read(kernel, slot);
         // Otherwise it is the user view's subtree, or nothing.
-        let had_pieces = kernel_entry & OWN != 0 && self.forget_below(kernel_entry, address);
-        self.forget_below(user_entry, address) | had_pieces
+        let had_tables = kernel_entry & OWN != 0 && self.drop_below(kernel_entry, address, level);
+        self.drop_below(user_entry, address, level) | had_tables
     }
 
-    /// The same in the subtree of a PML4 entry.
-    fn forget_below(&mut self, entry: u64, address: u64) -> bool {
+    /// The same in the subtree of a PML4 entry. What the guest has as one page goes as a whole.
+    fn drop_below(&mut self, entry: u64, address: u64, level: u8) -> bool {
         if entry & PRESENT == 0 {
             return false;
         }
         let mut table = self.tables.table_at(entry);
-        for level in [3, 2] {
-            let at = index(address, level);
+        for at_level in [3, 2] {
+            let at = index(address, at_level);
             let entry = self.tables.read(table, at);
-            if entry & (PRESENT | LARGE | PIECES) != PRESENT {
-                let had_pieces = entry & (PRESENT | LARGE) == PRESENT;
+            if at_level == level || entry & (PRESENT | LARGE | PIECES) != PRESENT {
+                let was_table = entry & (PRESENT | LARGE) == PRESENT;
                 if entry & PRESENT != 0 {
                     self.tables.write(table, at, 0);
                 }
-                if had_pieces {
+                if was_table {
                     self.pool.drop_subtree(self.tables.table_at(entry));
                 }
-                return had_pieces;
+                return was_table;
             }
             table = self.tables.table_at(entry);
         }
@@ -113,24 +113,30 @@ impl<T: ShadowTables> Shadow<T> {
         false
     }
 
-    /// Drops the translations of `bytes` from `address` in root `number`.
+    /// Drops the translations of `bytes` from `address` in root `number`. A cache may always drop more than it must: the
+    /// longer the range, the larger the parts, so that it takes no longer.
     pub fn flush_range(&mut self, number: usize, address: u64, bytes: u64) {
-        let first = address & !0xfff;
         let last = address.saturating_add(bytes.saturating_sub(1));
-        // A page that concerns every root is as long as many that do not.
-        let most = if self.global_outside_common { MAX_PAGES_IN_ALL_ROOTS } else { MAX_PAGES_ONE_BY_ONE };
-        if (last - first) / 4096 < most {
-            let mut at = first;
-            loop {
-                self.flush_page(number, at);
-                match at.checked_add(4096) {
-                    Some(next) if next <= last => at = next,
-                    _ => return,
-                }
+        // A part that concerns every root is as long as many that do not.
+        let most = if self.global_outside_common { MAX_PARTS_IN_ALL_ROOTS } else { MAX_PARTS_ONE_BY_ONE };
+        for level in 1..=3 {
+            let first = address & !(span(level) - 1);
+            let parts = (last - first) / span(level);
+            if parts < most {
+                (0..=parts).for_each(|part| self.flush_part(number, first + part * span(level), level));
+                return;
             }
         }
-        // A cache may always drop more than it must.
         self.flush_all(number, true);
+    }
+
+    fn flush_part(&mut self, number: usize, address: u64, level: u8) {
+        if level == 1 {
+            self.flush_page(number, address);
+        } else {
+            self.drop_part(number, address, level);
+            self.tables.flush_all();
+        }
     }
 
     /// Drops all translations of root `number`; `every_root`: of all roots and of the common slots.

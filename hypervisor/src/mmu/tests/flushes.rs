@@ -68,18 +68,49 @@ fn a_range_takes_its_pages_with_it_and_no_more() {
     }
 }
 
+/// The longer a range, the larger the parts that go; other roots and what is far from it stay.
 #[test]
-fn a_long_range_drops_everything_everywhere() {
+fn a_long_range_takes_more_with_it_but_only_in_its_root() {
+    const PLACES: [u64; 5] = [0, 2 * MIB, 130 * MIB, 4 * GIB, 70 * GIB];
+    for (bytes, gone) in [(64 * 4096 + 1, 1), (2 * MIB + 1, 2), (129 * MIB, 3), (5 * GIB, 4), (71 * GIB, 5)] {
+        let mut machine = usual();
+        let first = machine.guest_root();
+        let second = machine.guest.new_table();
+        for root in [first, second] {
+            machine.load_root(root, true).unwrap();
+            for place in PLACES {
+                machine.guest.map(root, USER_ADDRESS + place, 1, GIB, FLAGS);
+                machine.access(USER_ADDRESS + place, USER_WRITE).unwrap();
+            }
+        }
+        machine.shadow.flush_range(machine.root.number, USER_ADDRESS, bytes);
+        machine.audit();
+        let cached =
+            |machine: &Machine| PLACES.map(|place| machine.is_cached(USER_ADDRESS + place, USER_READ));
+        assert_eq!(cached(&machine), [0, 1, 2, 3, 4].map(|place| place >= gone), "{bytes:#x} bytes");
+        machine.load_root(first, true).unwrap();
+        // Whatever is longer than all parts drops everything.
+        assert_eq!(cached(&machine), [bytes < 65 * GIB; 5], "{bytes:#x} bytes, the other root");
+    }
+}
+
+/// A page that may be global goes in all of them.
+#[test]
+fn a_long_range_takes_global_pages_in_every_root() {
     let mut machine = usual();
-    let first = machine.guest_root();
-    touched(&mut machine, 1, 4);
-    let second = machine.guest.new_table();
-    machine.load_root(second, true).unwrap();
-    touched(&mut machine, 1, 4);
-    machine.shadow.flush_range(machine.root.number, USER_ADDRESS, 64 * 4096 + 1);
-    for root in [second, first] {
+    let roots = [machine.guest_root(), machine.guest.new_table()];
+    for root in roots {
+        machine.load_root(root, true).unwrap();
+        for place in [0, 4 * MIB] {
+            machine.guest.map(root, USER_ADDRESS + place, 1, GIB, FLAGS | GLOBAL);
+            machine.access(USER_ADDRESS + place, USER_WRITE).unwrap();
+        }
+    }
+    machine.shadow.flush_range(machine.root.number, USER_ADDRESS, 5 * 4096);
+    for root in roots {
         machine.load_root(root, true).unwrap();
         assert!(!machine.is_cached(USER_ADDRESS, USER_READ));
+        assert!(machine.is_cached(USER_ADDRESS + 4 * MIB, USER_READ));
         machine.audit();
     }
 }

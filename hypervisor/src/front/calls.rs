@@ -186,14 +186,10 @@ fn exhausted(_: Failure) -> Error {
 
 /// Whether a vCPU set (mask, number of its lowest; all ones: everybody) names only vCPUs that exist. While
 /// there is one vCPU per domain, a set concerns the caller or nobody.
-#[inline(always)]
-fn concerns(domain: &Domain, vcpu: &Vcpu, set: [u64; 2]) -> Result<bool, Error> {
-    let only_itself = [1 << (vcpu.number % 64), 0];
-    if set == only_itself || set[1] == u64::MAX { Ok(true) } else { is_in_set(domain, vcpu, set) }
-}
-
-#[inline(never)]
-fn is_in_set(domain: &Domain, vcpu: &Vcpu, [mask, base]: [u64; 2]) -> Result<bool, Error> {
+fn concerns(domain: &Domain, vcpu: &Vcpu, [mask, base]: [u64; 2]) -> Result<bool, Error> {
+    if base == u64::MAX {
+        return Ok(true);
+    }
     if mask == 0 {
         return Ok(false);
     }
@@ -205,6 +201,7 @@ fn is_in_set(domain: &Domain, vcpu: &Vcpu, [mask, base]: [u64; 2]) -> Result<boo
     Ok(number >= base && number - base < 64 && mask >> (number - base) & 1 != 0)
 }
 
+#[inline(always)]
 pub(super) fn load_root(
     domain: &Domain,
     vcpu: &Vcpu,
@@ -212,27 +209,42 @@ pub(super) fn load_root(
     flags: u64,
     user_root: u64,
 ) -> Result<u64, Error> {
+    if flags == LoadRootFlags::KEEP.bits() && user_root == 0 {
+        // What is cached was checked.
+        let cached = domain.mmu.lock().load_cached_root(root, vcpu.number);
+        if let Some(loaded) = cached {
+            vcpu.set_root(domain, loaded);
+            return Ok(0);
+        }
+    }
+    load_any_root(domain, vcpu, root, flags, user_root)
+}
+
+#[inline(never)]
+fn load_any_root(domain: &Domain, vcpu: &Vcpu, root: u64, flags: u64, user_root: u64) -> Result<u64, Error> {
     let flags = if mutant!(LoadRootTakesAnyFlag) { flags & 1 } else { flags };
     let flags = LoadRootFlags::from_bits(flags).ok_or(Error::InvalidArgument)?;
     if user_root != 0 {
         return Err(Error::InvalidArgument);
     }
+    domain.memory.check(root, 4096, 4096)?;
     let keep = flags.contains(LoadRootFlags::KEEP);
-    let mut shadow = domain.mmu.lock();
-    let cached = if keep { shadow.load_cached_root(root, vcpu.number) } else { None };
-    let loaded = match cached {
-        Some(loaded) => loaded,
-        None => {
-            domain.memory.check(root, 4096, 4096)?;
-            shadow.load_root(root, vcpu.number, keep).map_err(exhausted)?
-        }
-    };
-    drop(shadow);
+    let loaded = domain.mmu.lock().load_root(root, vcpu.number, keep).map_err(exhausted)?;
     vcpu.set_root(domain, loaded);
     Ok(0)
 }
 
+#[inline(always)]
 pub(super) fn flush_page(domain: &Domain, vcpu: &Vcpu, address: u64, set: [u64; 2]) -> Result<u64, Error> {
+    let is_usual = set == [1 << (vcpu.number % 64), 0] && !mutant!(any);
+    if is_usual && domain.mmu.lock().flush_small_page(vcpu.root.get().number, address) {
+        return Ok(0);
+    }
+    flush_any_page(domain, vcpu, address, set)
+}
+
+#[inline(never)]
+fn flush_any_page(domain: &Domain, vcpu: &Vcpu, address: u64, set: [u64; 2]) -> Result<u64, Error> {
     if concerns(domain, vcpu, set)? && !mutant!(FlushPageDoesNothing) {
         domain.mmu.lock().flush_page(vcpu.root.get().number, address);
         #[cfg(feature = "mutants")]

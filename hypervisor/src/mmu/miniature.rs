@@ -50,7 +50,12 @@ impl Machine {
     /// # Errors
     /// As [`Shadow::load_root`].
     pub fn load_root(&mut self, root: u64, keep: bool) -> Result<(), Failure> {
-        self.root = self.shadow.load_root(root, 0, keep)?;
+        // As the call does it: the short way first.
+        let cached = if keep { self.shadow.load_cached_root(root, 0) } else { None };
+        self.root = match cached {
+            Some(loaded) => loaded,
+            None => self.shadow.load_root(root, 0, keep)?,
+        };
         self.shadow.tables().load_root(self.root.kernel);
         Ok(())
     }
@@ -94,7 +99,10 @@ impl Machine {
 
     /// MMU.flush_page.
     pub fn flush_page(&mut self, address: u64) {
-        self.shadow.flush_page(self.root.number, address);
+        // As the call does it: the short way first.
+        if !self.shadow.flush_small_page(self.root.number, address) {
+            self.shadow.flush_page(self.root.number, address);
+        }
     }
 
     /// Panics when the tables are not as they must always be.

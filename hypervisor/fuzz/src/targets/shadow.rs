@@ -226,7 +226,7 @@ impl Hostile {
                 assert!(is_guest_address(address) || is_refused, "a translation where no guest has any");
             }
             Operation::FlushPage { address } => {
-                shadow.flush_page(number, address.value());
+                self.machine.flush_page(address.value());
                 self.expect_fresh(address.value());
             }
             Operation::FlushRange { address, bytes } => {

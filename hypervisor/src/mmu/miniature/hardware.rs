@@ -141,18 +141,16 @@ impl ShadowTables for Pages {
     fn write_several(
         &mut self,
         table: Table,
-        mut places: Range<usize>,
+        places: Range<usize>,
         mut entry: impl FnMut(usize) -> Option<u64>,
     ) -> usize {
+        assert!(places.end <= 512);
         let first = places.start;
-        let end = places.find_map(|place| match entry(place) {
-            Some(entry) => {
-                self.write(table, place, entry);
-                None
-            }
-            None => Some(place),
-        });
-        end.unwrap_or(places.end.max(first)) - first
+        for place in places.clone() {
+            let Some(entry) = entry(place) else { return place - first };
+            self.write(table, place, entry);
+        }
+        places.len()
     }
 
     fn next_filled(&self, table: Table, from: usize) -> Option<usize> {

@@ -9,15 +9,25 @@ use super::{
 
 impl<T: ShadowTables> Shadow<T> {
     /// Drops the translation of the page at `address` in root `number`, and in every root if it may be global.
-    #[inline(always)]
+    #[inline(never)]
     pub fn flush_page(&mut self, number: usize, address: u64) {
-        match self.only_table_of(number, address) {
-            Some(table) => {
-                self.tables.write(table, index(address, 1), 0);
-                self.tables.flush_page(address);
-            }
-            None => self.flush_anywhere(number, address),
+        if self.flush_small_page(number, address) {
+            return;
         }
+        if self.drop_part(number, address, 1) {
+            self.tables.flush_all();
+        } else {
+            self.tables.flush_page(address);
+        }
+    }
+
+    /// The same, if that takes no more than to clear one leaf of 4 KiB. False: nothing was done.
+    #[inline(always)]
+    pub fn flush_small_page(&mut self, number: usize, address: u64) -> bool {
+        let Some(table) = self.only_table_of(number, address) else { return false };
+        self.tables.write(table, index(address, 1), 0);
+        self.tables.flush_page(address);
+        true
     }
 
     /// The table of 4 KiB leaves for `address`, if there is one and no other place holds a translation of it.
@@ -34,15 +44,6 @@ impl<T: ShadowTables> Shadow<T> {
         let third = below(directory, OWN)?;
         let second = below(self.tables.read(third, index(address, 3)), PIECES)?;
         below(self.tables.read(second, index(address, 2)), PIECES)
-    }
-
-    #[inline(never)]
-    fn flush_anywhere(&mut self, number: usize, address: u64) {
-        if self.drop_part(number, address, 1) {
-            self.tables.flush_all();
-        } else {
-            self.tables.flush_page(address);
-        }
     }
 
     /// Drops what is cached of the part of `level` around `address`, in every root if it may be global. True: tables went

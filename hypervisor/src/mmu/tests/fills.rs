@@ -207,6 +207,45 @@ fn populate_never_touches_addresses_that_no_guest_has() {
     }
 }
 
+/// From another vCPU; the fault is taken once more, and nothing was loaded that the tables did not say.
+#[test]
+fn an_entry_that_keeps_changing_costs_a_fault_and_loads_nothing() {
+    for level in 1..=3 {
+        let mut machine = usual();
+        let root = machine.guest_root();
+        machine.guest.map(root, USER_ADDRESS, 1, GIB, WRITABLE | USER);
+        let place = machine.guest.place(root, USER_ADDRESS, level).unwrap();
+        machine.guest.meddler.set(Some((place, machine.guest.read(place), 999)));
+        let number = machine.root.number;
+        let result = machine.shadow.fault(&machine.guest, number, USER_ADDRESS, USER_WRITE);
+        // A table that comes and goes may be one without the page.
+        assert!(result == Ok(()) || level > 1);
+        assert!(!machine.is_cached(USER_ADDRESS, USER_READ));
+        machine.audit();
+        machine.guest.meddler.set(None);
+        machine.guest.map(root, USER_ADDRESS, 1, 2 * GIB, USER);
+        assert_eq!(machine.access(USER_ADDRESS, USER_READ), Ok(10 * GIB), "level {level}");
+        machine.audit();
+    }
+}
+
+/// Tables that have to be marked or made first are no reason for a second fault.
+#[test]
+fn a_page_below_new_tables_takes_one_fault() {
+    let mut machine = usual();
+    for place in [0, 4096, 2 * MIB, GIB, 512 * GIB] {
+        let faults = machine.hidden_faults;
+        machine.guest.map(machine.guest_root(), USER_ADDRESS + place, 1, GIB, WRITABLE | USER);
+        assert_eq!(machine.access(USER_ADDRESS + place, USER_WRITE), Ok(9 * GIB));
+        assert_eq!(machine.hidden_faults, faults + 1, "{place:#x}");
+        for level in 2..=4 {
+            let entry = machine.guest.entry(machine.guest_root(), USER_ADDRESS + place, level);
+            assert_eq!(entry & (ACCESSED | DIRTY), ACCESSED, "{place:#x}, level {level}");
+        }
+        machine.audit();
+    }
+}
+
 /// Whatever stands side by side in the guest's table, populate does what a read of each page would have done.
 #[test]
 fn populate_does_what_reads_do() {

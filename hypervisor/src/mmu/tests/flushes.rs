@@ -115,6 +115,22 @@ fn a_long_range_takes_global_pages_in_every_root() {
     }
 }
 
+/// Kernels declare common slots after they mapped global pages; what was mapped before must not make every later flush one
+/// of all roots.
+#[test]
+fn a_declaration_leaves_no_global_page_outside_the_common_slots() {
+    let mut machine = usual();
+    machine.guest.map(machine.guest_root(), KERNEL_ADDRESS, 1, GIB, WRITABLE | GLOBAL);
+    machine.access(KERNEL_ADDRESS, Access::KERNEL_WRITE).unwrap();
+    assert!(machine.shadow.flushes_pages_in_all_roots());
+    machine.shadow.set_common_slots([0, 0, 0, 0, 0, 0, 0, 1 << 63]).unwrap();
+    machine.access(KERNEL_ADDRESS, Access::KERNEL_WRITE).unwrap();
+    assert!(!machine.shadow.flushes_pages_in_all_roots());
+    machine.guest.map(machine.guest_root(), USER_ADDRESS, 1, GIB, FLAGS | GLOBAL);
+    machine.access(USER_ADDRESS, USER_READ).unwrap();
+    assert!(machine.shadow.flushes_pages_in_all_roots());
+}
+
 #[test]
 fn odd_addresses_and_lengths_do_no_harm() {
     let mut machine = usual();

@@ -4,12 +4,31 @@ use super::*;
 use crate::mmu::bits::{ACCESSED, DIRTY, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use crate::mmu::memory::GuestTables;
 use crate::mmu::miniature::guest::{Guest, TABLE};
-use crate::mmu::walk::{Translation, walk};
+use crate::mmu::walk::{Nothing, Translation, find};
 use crate::mmu::{HYPERVISOR_LAST, HYPERVISOR_START, span};
 
 const ALL_ACCESSES: [Access; 6] =
     [Access::KERNEL_READ, Access::KERNEL_WRITE, KERNEL_FETCH, USER_READ, USER_WRITE, USER_FETCH];
 const EVERYTHING: u64 = WRITABLE | USER;
+
+/// The walk, and what the short one may say instead of it.
+fn walk(guest: &Guest, root: u64, address: u64, access: Access) -> Result<Translation, u64> {
+    let found = find(guest, root, address, access);
+    let result = crate::mmu::walk::walk(guest, root, address, access);
+    match found {
+        Ok(page) => {
+            let translation = result.expect("it was found");
+            assert_eq!((translation.level, translation.host.address), (1, page.host));
+            assert_eq!(translation.writable, page.rights & WRITABLE != 0);
+            assert_eq!(translation.user, page.rights & USER != 0);
+            assert_eq!(translation.no_execute, page.refusals & NO_EXECUTE != 0);
+        }
+        Err(Nothing::Fault(code)) => assert_eq!(result, Err(code), "{access:?} at {address:#x}"),
+        Err(Nothing::Unready) => assert!(result.expect("it is allowed").level <= 1),
+        Err(Nothing::Unusual) => {}
+    }
+    result
+}
 
 fn guest() -> (Guest, u64) {
     let guest = Guest::new(4 * GIB, 8 * GIB);

@@ -107,7 +107,7 @@ impl AddressSpace {
             return Err(Refused::NotAllowed);
         }
         match tables::find(self.root, page) {
-            None => self.bring(page, rights),
+            None => self.bring(page, rights, access),
             Some(leaf) if access == Access::Write && !leaf.flags.contains(PageFlags::WRITABLE) => {
                 self.unshare(page, &leaf)
             }
@@ -182,13 +182,13 @@ impl AddressSpace {
     }
 
     /// Maps a new page. A new entry needs no flush. Exercises `mmu::populate`.
-    fn bring(&mut self, page: VirtAddr, rights: PageFlags) -> Result<(), Refused> {
+    fn bring(&mut self, page: VirtAddr, rights: PageFlags, access: Access) -> Result<(), Refused> {
         let frame = frames::allocate().ok_or(Refused::NoMemory)?;
         let offset = page.0 - self.base;
         if offset < HEAP {
             self.image.fill(frame, offset - IMAGE, self.base + IMAGE);
         }
-        tables::map_page(self.root, page, frame, with_mark(rights))
+        tables::map_page(self.root, page, frame, with_mark(rights) | marks(access))
             .inspect_err(|_| frames::release(frame))?;
         mmu().populate(page, 1);
         self.demand_faults += 1;
@@ -197,7 +197,7 @@ impl AddressSpace {
 
     /// Makes a shared page this process's own. Exercises `mmu::exchange` and `mmu::flush_page`.
     fn unshare(&mut self, page: VirtAddr, leaf: &Leaf) -> Result<(), Refused> {
-        let flags = (leaf.flags | PageFlags::WRITABLE) - PageFlags::ACCESSED - PageFlags::DIRTY;
+        let flags = leaf.flags | PageFlags::WRITABLE | marks(Access::Write);
         if frames::users(leaf.frame) == 1 {
             mmu().exchange(leaf.slot, mmu().leaf(Level::Pt, leaf.frame, flags));
             mmu().flush_page(page, cpu::online());
@@ -236,6 +236,15 @@ impl AddressSpace {
 /// A writable page is private from the start, so that a fork has only one flag to clear.
 fn with_mark(rights: PageFlags) -> PageFlags {
     if rights.contains(PageFlags::WRITABLE) { rights | PRIVATE } else { rights }
+}
+
+/// What the access that is about to be repeated will mark: whoever has to set marks, processor or hypervisor, is spared
+/// the work, and a page that is dirty is populated writable.
+fn marks(access: Access) -> PageFlags {
+    match access {
+        Access::Write => PageFlags::ACCESSED | PageFlags::DIRTY,
+        Access::Read | Access::Execute => PageFlags::ACCESSED,
+    }
 }
 
 impl Drop for AddressSpace {

@@ -8,13 +8,15 @@ use crate::commands::bench;
 use crate::failure::Failure;
 
 /// Operations whose budgets hold: beginnings of their names.
-const KEPT: [&str; 8] = [
+const KEPT: [&str; 10] = [
     "calibration.",
     "call.null",
     "call.unknown",
     "system_call.",
     "kernel_fault.round_trip",
-    "map.region_",
+    "map.",
+    "unmap.",
+    "root.",
     "sched.",
     "time.set_deadline",
 ];

@@ -1,7 +1,9 @@
 //! Event ports: what each is bound to, and how one becomes pending.
 
 use super::Domain;
+use super::vcpu::Vcpu;
 use crate::arch::x86_64::{apic, cpu};
+use core::sync::atomic::Ordering;
 use pvops_abi::error::Error;
 use pvops_abi::layout::PortKind;
 
@@ -93,16 +95,16 @@ impl Default for Bindings {
 }
 
 /// Makes the timer port of `vcpu` pending, if it has one.
-pub fn raise_timer(domain: &Domain, vcpu: u32) {
-    raise(domain, |binding| *binding == Binding { kind: PortKind::Timer, argument: 0, vcpu });
+pub fn raise_timer(domain: &Domain, vcpu: &Vcpu) {
+    let port = vcpu.timer_port.load(Ordering::Relaxed);
+    if port != 0 {
+        post_to(domain, port, vcpu);
+    }
 }
 
 /// Makes the port of a source that is one in the domain pending, if it is bound.
 pub fn raise_source(domain: &Domain, kind: PortKind, argument: u32) {
-    raise(domain, |binding| binding.kind == kind && binding.argument == argument);
-}
-
-fn raise(domain: &Domain, is_meant: impl Fn(&Binding) -> bool) {
+    let is_meant = |binding: &Binding| binding.kind == kind && binding.argument == argument;
     let found = domain.bindings.lock().find(is_meant);
     if let Some((port, vcpu)) = found {
         post(domain, port, vcpu);
@@ -113,17 +115,24 @@ fn raise(domain: &Domain, is_meant: impl Fn(&Binding) -> bool) {
 /// selector, then an exchange of the vCPU's flag; who finds that clear sees to it that the vCPU looks. The
 /// guest's own flag is never read here, only by the CPU that runs the vCPU.
 pub fn post(domain: &Domain, port: u32, vcpu: u32) {
+    post_to(domain, port, domain.vcpu(vcpu));
+}
+
+fn post_to(domain: &Domain, port: u32, target: &Vcpu) {
     let Some(ports) = domain.ports.get() else { return };
     ports.set_pending(port);
     if (ports.is_masked(port) && !mutant!(MaskIgnored)) || mutant!(EventLost) {
         return;
     }
-    notify(domain, port, vcpu);
+    notify_vcpu(port, target);
 }
 
 /// Tells the vCPU that `port` is pending and not masked.
 pub fn notify(domain: &Domain, port: u32, vcpu: u32) {
-    let target = domain.vcpus.get(vcpu as usize).unwrap_or(&domain.vcpus[0]);
+    notify_vcpu(port, domain.vcpu(vcpu));
+}
+
+fn notify_vcpu(port: u32, target: &Vcpu) {
     let Some(area) = target.area.get() else { return };
     let is_first = area.mark_pending(port as usize / 64);
     if is_first && target.cpu != cpu().number.get() {

@@ -132,7 +132,8 @@ pub fn collect(domain: &Domain, mail: u64) {
 }
 
 /// Does a bounded part of the current domain's chore. `frame`: its vCPU's registers.
-pub fn step(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
+#[inline(never)]
+pub fn step(domain: &Domain, vcpu: &Vcpu, frame: &Frame) {
     match domain.chore.get() {
         Chore::None => {}
         Chore::Dump { line, then } => {
@@ -145,12 +146,12 @@ pub fn step(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
             // Without room for it, the line comes again.
         }
         Chore::ForgetTranslations => {
-            forget_root(domain, vcpu);
+            forget_root(vcpu);
             if !domain.mmu.lock().forget_one() {
                 domain.chore.set(Chore::CleanMemory { page: PAGE });
             }
         }
-        Chore::CleanMemory { page } => clean(domain, vcpu, frame, page),
+        Chore::CleanMemory { page } => clean(domain, vcpu, page),
     }
 }
 
@@ -170,15 +171,15 @@ fn after_dump(domain: &Domain, then: After) {
 }
 
 /// Leaves the root that is about to be forgotten for one without guest memory.
-fn forget_root(domain: &Domain, vcpu: &Vcpu) {
+fn forget_root(vcpu: &Vcpu) {
     if vcpu.root.get() != LoadedRoot::NONE {
         vcpu.root.set(LoadedRoot::NONE);
-        registry::entry(domain.vcpu_id(vcpu)).set_root(vcpu.window_root);
+        vcpu.entry.set_root(vcpu.window_root);
         paging::load_view(vcpu.window_root);
     }
 }
 
-fn clean(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, first: u64) {
+fn clean(domain: &Domain, vcpu: &Vcpu, first: u64) {
     let end = domain.memory.bytes();
     let pages = (first..end).step_by(PAGE as usize).take(PAGES_PER_STEP as usize);
     for page in pages {
@@ -200,11 +201,10 @@ fn clean(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, first: u64) {
         return;
     }
     domain.forget_registrations();
-    registry::entry(domain.vcpu_id(vcpu)).forget();
+    vcpu.entry.forget();
     vcpu.forget_registrations();
-    switch::begin_anew(&vcpu.saved, vcpu.first_frame, frame);
     domain.chore.set(Chore::None);
-    vcpu.ensure_root(domain);
+    switch::begin_anew(&vcpu.saved, vcpu.first_frame);
 }
 
 impl Domain {
@@ -214,7 +214,7 @@ impl Domain {
             self.crash_policy == CrashPolicy::HaltSystem && status == ExitStatus::DOMAIN_CRASHED;
         self.chore.set(Chore::None);
         devices::silence(self.number);
-        registry::stop(self.vcpu_id(self.current_vcpu()), status, ends_system);
+        registry::stop(self.current_vcpu().entry, status, ends_system);
         switch::abandon()
     }
 }

@@ -19,8 +19,8 @@ use crate::arch::x86_64::paging::PoolTables;
 use crate::arch::x86_64::pristine::Pristine;
 use crate::arch::x86_64::registered::Ports;
 use crate::mmu::shadow::Shadow;
-use crate::sched::VcpuId;
 use core::cell::Cell;
+use core::sync::atomic::Ordering;
 use lifecycle::Chore;
 use restart::RestartLog;
 use spin::Mutex;
@@ -74,14 +74,13 @@ impl Domain {
     /// The vCPU that the calling CPU runs.
     #[must_use]
     pub fn current_vcpu(&self) -> &Vcpu {
-        let number = crate::arch::x86_64::cpu().vcpu.get() as usize;
-        self.vcpus.get(number).unwrap_or(&self.vcpus[0])
+        crate::arch::x86_64::guest::current_vcpu()
     }
 
-    /// The name by which schedulers know one of its vCPUs.
+    /// Its vCPU `number`; the first one's if there is none such.
     #[must_use]
-    pub fn vcpu_id(&self, vcpu: &Vcpu) -> VcpuId {
-        VcpuId { domain: self.number, vcpu: vcpu.number as u16 }
+    pub fn vcpu(&self, number: u32) -> &Vcpu {
+        self.vcpus.get(number as usize).unwrap_or(&self.vcpus[0])
     }
 
     /// What the guest registered and bound is gone, as before its first instruction.
@@ -89,5 +88,6 @@ impl Domain {
         devices::silence(self.number);
         self.ports.set(None);
         *self.bindings.lock() = events::Bindings::new();
+        self.vcpus.iter().for_each(|vcpu| vcpu.timer_port.store(0, Ordering::Relaxed));
     }
 }

@@ -7,7 +7,7 @@
 
 use super::{MAX_VCPUS, NAME_BYTES, console, turn};
 use crate::arch::x86_64::{apic, cpu, machine, time};
-use crate::sched::{MAX_READY, Policy, VcpuId};
+use crate::sched::{MAX_READY, Policy, Seat, VcpuId};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use spin::Mutex;
@@ -40,9 +40,9 @@ pub const MAIL_DEVICES: u64 = ((1 << system_image::layout::MAX_DEVICES) - 1) << 
 
 /// Kicks of other CPUs that one CPU looks at within [`KICKS_NS`].
 const MOST_KICKS: u32 = 8;
-const KICKS_NS: u64 = 128_000;
+const KICKS_NS: u32 = 128_000;
 
-/// No deadline.
+/// No deadline: a tick that never comes, and what guests say for it.
 pub const NEVER: u64 = u64::MAX;
 
 /// A vCPU, as everybody may know it.
@@ -51,10 +51,15 @@ pub struct Entry {
     exists: AtomicBool,
     stopped: AtomicBool,
     paused: AtomicBool,
-    cpu: AtomicU32,
+    /// Its number in its domain.
+    number: AtomicU8,
+    cpu: AtomicU8,
     priority: AtomicU8,
+    /// Its place in the queue of its CPU, which sets it in [`begin`].
+    seat: AtomicU8,
     mail: AtomicU64,
-    deadline_ns: AtomicU64,
+    /// In ticks.
+    deadline: AtomicU64,
     /// A root of the CPU that carries the domain's window.
     root: AtomicU64,
 }
@@ -64,10 +69,12 @@ static ENTRIES: [Entry; MAX_DOMAINS * MAX_VCPUS] = [const {
         exists: AtomicBool::new(false),
         stopped: AtomicBool::new(false),
         paused: AtomicBool::new(false),
-        cpu: AtomicU32::new(0),
+        number: AtomicU8::new(0),
+        cpu: AtomicU8::new(0),
         priority: AtomicU8::new(0),
+        seat: AtomicU8::new(Seat::NONE.to_bits()),
         mail: AtomicU64::new(0),
-        deadline_ns: AtomicU64::new(NEVER),
+        deadline: AtomicU64::new(NEVER),
         root: AtomicU64::new(0),
     }
 }; MAX_DOMAINS * MAX_VCPUS];
@@ -87,23 +94,24 @@ pub fn entry(id: VcpuId) -> &'static Entry {
     &ENTRIES[if vcpu < MAX_VCPUS { first + vcpu } else { first }]
 }
 
-fn id_of(index: usize) -> VcpuId {
-    let domain = index / MAX_VCPUS;
-    VcpuId { domain: domain as u16, vcpu: (index - domain * MAX_VCPUS) as u16 }
-}
-
-/// The vCPUs placed on this CPU that have not stopped.
+/// The vCPUs placed on this CPU, stopped ones included: they have no deadline.
 #[inline]
 pub fn of_this_cpu() -> impl Iterator<Item = &'static Entry> {
-    let members = cpu().members.iter().map_while(Cell::get);
-    members.filter(|entry| !entry.stopped.load(Ordering::Relaxed))
+    cpu().members.iter().map_while(Cell::get)
+}
+
+/// The vCPU of this CPU that has `seat`, which is somebody's.
+#[must_use]
+pub fn at(seat: Seat) -> &'static Entry {
+    cpu().members[seat.number()].get().unwrap_or(&ENTRIES[0])
 }
 
 /// Adds a domain with one vCPU. Boot only.
 pub fn add(id: VcpuId, name: [u8; NAME_BYTES], cpu: u32, priority: u8, root: u64) {
     NAMES.lock()[usize::from(id.domain) % MAX_DOMAINS] = name;
     let entry = entry(id);
-    entry.cpu.store(cpu, Ordering::Relaxed);
+    entry.number.store(id.vcpu as u8, Ordering::Relaxed);
+    entry.cpu.store(cpu as u8, Ordering::Relaxed);
     entry.priority.store(priority, Ordering::Relaxed);
     entry.root.store(root, Ordering::Relaxed);
     entry.exists.store(true, Ordering::Release);
@@ -124,10 +132,11 @@ pub fn name_of(domain: u16) -> [u8; NAME_BYTES] {
 }
 
 /// A vCPU stopped. When it was the last, or if `ends_system`, the machine ends.
-pub fn stop(id: VcpuId, status: ExitStatus, ends_system: bool) {
+pub fn stop(entry: &Entry, status: ExitStatus, ends_system: bool) {
     let _ = STATUS.compare_exchange(0, status.code(), Ordering::AcqRel, Ordering::Relaxed);
-    entry(id).stopped.store(true, Ordering::Release);
-    cpu().ready.borrow_mut().remove(id);
+    entry.stopped.store(true, Ordering::Release);
+    entry.set_deadline(NEVER);
+    cpu().ready.remove(entry.seat());
     if RUNNING.fetch_sub(1, Ordering::AcqRel) == 1 || ends_system {
         console::drain();
         let code = STATUS.load(Ordering::Acquire);
@@ -162,7 +171,7 @@ pub fn resume(id: VcpuId) {
 
 /// Has the CPU of a vCPU look at who runs.
 fn knock(entry: &Entry) {
-    let target = entry.cpu.load(Ordering::Relaxed);
+    let target = entry.cpu();
     if target == cpu().number.get() {
         cpu().reschedule.set(true);
     } else {
@@ -172,26 +181,16 @@ fn knock(entry: &Entry) {
 
 /// Leaves mail for a vCPU and sees to it that its CPU collects it.
 pub fn post(id: VcpuId, mail: u64) {
-    let entry = entry(id);
-    if !entry.exists.load(Ordering::Acquire) || entry.stopped.load(Ordering::Acquire) {
-        return;
-    }
-    let before = entry.mail.fetch_or(mail, Ordering::SeqCst);
-    let target = entry.cpu.load(Ordering::Relaxed);
-    if target == cpu().number.get() {
-        wake(id, entry);
-    } else if before == 0 && !mutant!(IpiSkipped) {
-        apic::send(machine::apic_id(target), apic::vector::KICK.into());
-    }
+    entry(id).post(mail);
 }
 
 /// Makes a vCPU of this CPU ready; who runs is looked at again before the CPU goes back to a guest.
-fn wake(id: VcpuId, entry: &Entry) {
+fn wake(entry: &Entry) {
     if entry.is_paused() && entry.mail.load(Ordering::SeqCst) & MAIL_OF_OPERATOR == 0 {
         return;
     }
     let this = cpu();
-    this.ready.borrow_mut().make_ready(id, entry.priority.load(Ordering::Relaxed));
+    this.ready.make_ready(entry.seat());
     this.reschedule.set(true);
 }
 
@@ -200,14 +199,13 @@ fn wake(id: VcpuId, entry: &Entry) {
 /// kicks on its account.
 pub fn kicked() {
     let this = cpu();
-    let now = time::now_ns_by_call();
-    if this.kicks_end_ns.get() <= now {
-        this.kicks_end_ns.set(now + KICKS_NS);
+    if this.kicks_end.get() <= time::now() {
+        this.kicks_end.set(time::tick_in(KICKS_NS));
         this.kicks.set(0);
     }
     if this.kicks.get() == MOST_KICKS {
-        this.look_ns.set(this.kicks_end_ns.get());
-        turn::arm_timer();
+        this.look.set(this.kicks_end.get());
+        turn::wake_at(this.kicks_end.get());
     } else {
         this.kicks.set(this.kicks.get() + 1);
         look_for_mail();
@@ -218,8 +216,8 @@ pub fn kicked() {
 pub fn look_for_mail() {
     cpu().reschedule.set(true);
     for entry in of_this_cpu() {
-        if entry.mail.load(Ordering::SeqCst) != 0 {
-            wake(entry.id(), entry);
+        if entry.mail.load(Ordering::SeqCst) != 0 && !entry.is_stopped() {
+            wake(entry);
         }
     }
 }
@@ -227,24 +225,42 @@ pub fn look_for_mail() {
 /// Takes this CPU's vCPUs, once, when boot is over, and makes them ready.
 pub fn begin() {
     let this = cpu();
-    let is_here = |entry: &Entry| {
-        entry.exists.load(Ordering::Acquire) && entry.cpu.load(Ordering::Relaxed) == this.number.get()
-    };
-    let here = ENTRIES.iter().filter(|entry| is_here(entry));
+    let is_here = |entry: &&Entry| entry.exists.load(Ordering::Acquire) && entry.cpu() == this.number.get();
+    let here = ENTRIES.iter().filter(is_here);
     for (place, entry) in this.members.iter().zip(here) {
         place.set(Some(entry));
     }
-    for entry in of_this_cpu() {
-        wake(entry.id(), entry);
+    for (number, entry) in of_this_cpu().enumerate() {
+        // Equals have the same number above them.
+        let rank = of_this_cpu().filter(|other| other.priority() > entry.priority()).count();
+        entry.seat.store(Seat::new(rank, number).to_bits(), Ordering::Relaxed);
+        wake(entry);
     }
 }
 
 impl Entry {
-    /// Whose it is.
+    /// See [`post`].
+    pub fn post(&self, mail: u64) {
+        if !self.exists.load(Ordering::Acquire) || self.stopped.load(Ordering::Acquire) {
+            return;
+        }
+        let before = self.mail.fetch_or(mail, Ordering::SeqCst);
+        let target = self.cpu();
+        if target == cpu().number.get() {
+            wake(self);
+        } else if before == 0 && !mutant!(IpiSkipped) {
+            apic::send(machine::apic_id(target), apic::vector::KICK.into());
+        }
+    }
+
+    /// Its number in its domain.
     #[must_use]
-    pub fn id(&self) -> VcpuId {
-        let index = (core::ptr::from_ref(self) as usize - ENTRIES.as_ptr() as usize) / size_of::<Self>();
-        id_of(index)
+    pub fn number(&self) -> usize {
+        self.number.load(Ordering::Relaxed).into()
+    }
+
+    fn cpu(&self) -> u32 {
+        self.cpu.load(Ordering::Relaxed).into()
     }
 
     /// Whether it has stopped.
@@ -261,8 +277,14 @@ impl Entry {
 
     /// What waits for it concerns it no more: it starts anew.
     pub fn forget(&self) {
-        self.set_deadline_ns(NEVER);
+        self.set_deadline(NEVER);
         self.mail.store(0, Ordering::SeqCst);
+    }
+
+    /// Its place in the queue of its CPU.
+    #[must_use]
+    pub fn seat(&self) -> Seat {
+        Seat::from_bits(self.seat.load(Ordering::Relaxed))
     }
 
     /// Takes the mail.
@@ -285,13 +307,13 @@ impl Entry {
         self.root.store(root, Ordering::Relaxed);
     }
 
-    /// Clock value of its deadline, or [`NEVER`].
-    pub fn deadline_ns(&self) -> u64 {
-        self.deadline_ns.load(Ordering::Relaxed)
+    /// The tick of its deadline, or [`NEVER`].
+    pub fn deadline(&self) -> u64 {
+        self.deadline.load(Ordering::Relaxed)
     }
 
     /// Sets the deadline.
-    pub fn set_deadline_ns(&self, deadline_ns: u64) {
-        self.deadline_ns.store(deadline_ns, Ordering::Relaxed);
+    pub fn set_deadline(&self, tick: u64) {
+        self.deadline.store(tick, Ordering::Relaxed);
     }
 }

@@ -2,68 +2,77 @@
 //!
 //! A CPU keeps running its current vCPU until something asks to look again (`PerCpu::reschedule`): it blocked or
 //! yielded, mail came, its slice ended, or it stopped. So an ordinary exit costs one look at a flag.
+//!
+//! The timer is armed for a tick at which something may be due, or for an earlier one: whatever becomes due sooner than
+//! that arms it ([`wake_at`]), and what goes away leaves it. When it fires, what is due is done and the rest looked
+//! through once for the next. Its interrupt raises the current vCPU's timer port by itself; others get mail.
 
 use super::lifecycle::{self, Chore};
 use super::registry::{self, MAIL_CONSOLE, MAIL_DEVICES, MAIL_DEVICES_SHIFT, MAIL_DOORBELLS, MAIL_TIMER};
+use super::registry::{Entry, NEVER};
 use super::vcpu::Vcpu;
 use super::{Domain, console, devices, events};
-use crate::arch::x86_64::guest::{domain, running_domain};
+use crate::arch::x86_64::cpu::{take_interrupts, wait_for_interrupt};
+use crate::arch::x86_64::guest::{current_vcpu, domain, running_domain};
 use crate::arch::x86_64::{Frame, apic, cpu, switch, time};
-use crate::sched::{Policy, VcpuId};
+use crate::sched::{Policy, Seat};
 use pvops_abi::layout::PortKind;
 
 /// How long a vCPU runs while others of its priority are ready.
-const SLICE_NS: u64 = 5_000_000;
+const SLICE_NS: u32 = 5_000_000;
 
 /// Makes the vCPU current that is to run now, its registers in `frame`. Idles while there is none.
+#[inline(never)]
 pub fn choose(frame: &mut Frame) {
     let this = cpu();
     loop {
-        if let Some(domain) = running_domain() {
-            let vcpu = domain.current_vcpu();
-            collect(domain, vcpu);
-            settle(domain, vcpu);
-        }
         this.reschedule.set(false);
-        let next = this.ready.borrow().next();
-        match next {
-            Some(id) if Some(id) == current() => {
-                let (domain, vcpu) = (domain(), domain().current_vcpu());
-                vcpu.ensure_root(domain);
-                if domain.chore.get() == Chore::None {
-                    arm_timer();
-                    return;
-                }
-                lifecycle::step(domain, vcpu, frame);
-                arm_timer();
-                crate::arch::x86_64::cpu::take_interrupts();
+        if let Some(domain) = running_domain() {
+            attend(domain, current_vcpu());
+        }
+        let next = this.ready.next();
+        if next == Seat::NONE {
+            idle();
+        } else if next != this.seat.get() {
+            switch::to(next, frame);
+            this.slice_end.set(time::tick_in(SLICE_NS));
+            // Round again: what waits for the new one decides whether it really runs.
+        } else {
+            let (domain, vcpu) = (domain(), current_vcpu());
+            vcpu.ensure_root(domain);
+            if this.ready.has_rivals() {
+                wake_at(this.slice_end.get());
             }
-            Some(id) => {
-                switch::to(id, frame);
-                this.slice_end_ns.set(time::now_ns() + SLICE_NS);
-                // Round again: what waits for the new one decides whether it really runs.
+            if domain.chore.get() == Chore::None {
+                return;
             }
-            None => idle(),
+            lifecycle::step(domain, vcpu, frame);
+            take_interrupts();
         }
     }
 }
 
-/// The vCPU whose registers and address space this CPU has, if any.
-#[must_use]
-pub fn current() -> Option<VcpuId> {
-    running_domain().map(|domain| domain.vcpu_id(domain.current_vcpu()))
+/// Sees to what waits for the current vCPU, and whether it is ready.
+fn attend(domain: &Domain, vcpu: &Vcpu) {
+    let mail = vcpu.entry.collect();
+    if mail != 0 {
+        open(domain, vcpu, mail);
+    }
+    if vcpu.blocked.get() || vcpu.entry.is_paused() || domain.chore.get() != Chore::None {
+        settle(domain, vcpu);
+    }
 }
 
-/// Turns the current vCPU's mail into ports.
-fn collect(domain: &Domain, vcpu: &Vcpu) {
-    let mail = registry::entry(domain.vcpu_id(vcpu)).collect();
+/// Turns mail into ports.
+#[inline(never)]
+fn open(domain: &Domain, vcpu: &Vcpu, mail: u64) {
     lifecycle::collect(domain, mail);
     if domain.chore.get().replaces_memory() {
         // Nobody is left whom it could reach, and the memory in which ports are pending is being cleaned.
         return;
     }
     if mail & MAIL_TIMER != 0 {
-        events::raise_timer(domain, vcpu.number);
+        events::raise_timer(domain, vcpu);
     }
     if mail & MAIL_CONSOLE != 0 {
         events::raise_source(domain, PortKind::Console, 0);
@@ -77,102 +86,95 @@ fn collect(domain: &Domain, vcpu: &Vcpu) {
 }
 
 /// Ready or not: one with a chore is, a paused one is not; a blocked vCPU with an event goes on, one without leaves the queue.
+#[inline(never)]
 fn settle(domain: &Domain, vcpu: &Vcpu) {
-    let id = domain.vcpu_id(vcpu);
-    if domain.chore.get() != Chore::None {
-        cpu().ready.borrow_mut().make_ready(id, vcpu.priority);
-        return;
-    }
-    if registry::entry(id).is_paused() {
-        cpu().ready.borrow_mut().remove(id);
-        return;
-    }
-    if !vcpu.blocked.get() {
-        return;
-    }
-    if vcpu.has_pending_event() {
-        vcpu.blocked.set(false);
-        cpu().ready.borrow_mut().make_ready(id, vcpu.priority);
+    let is_ready = if domain.chore.get() != Chore::None {
+        true
+    } else if vcpu.entry.is_paused() {
+        false
     } else {
-        cpu().ready.borrow_mut().remove(id);
+        let wakes = vcpu.has_pending_event();
+        vcpu.blocked.set(vcpu.blocked.get() && !wakes);
+        !vcpu.blocked.get()
+    };
+    let seat = vcpu.entry.seat();
+    if is_ready {
+        cpu().ready.make_ready(seat);
+    } else {
+        cpu().ready.remove(seat);
     }
 }
 
-/// Nobody is ready. Idle time goes into zeroing dropped tables.
+/// Nobody is ready. Idle time goes into zeroing dropped tables, one at a time, unless the timer is about to fire.
+#[inline(never)]
 fn idle() {
-    arm_timer();
-    let has_work = running_domain().is_some_and(|domain| domain.mmu.lock().reclaim_one());
-    if has_work {
-        crate::arch::x86_64::cpu::take_interrupts();
+    /// More than one table needs.
+    const ONE_TABLE_NS: u32 = 3_000;
+    let has_time = || time::tick_in(ONE_TABLE_NS) < cpu().timer_armed.get();
+    if running_domain().is_some_and(|domain| has_time() && domain.mmu.lock().reclaim_one()) {
+        take_interrupts();
     } else {
-        crate::arch::x86_64::cpu::wait_for_interrupt();
+        wait_for_interrupt();
     }
 }
 
-/// Arms this CPU's timer for the next deadline of its vCPUs, for the end of the slice if somebody waits for it, and for
-/// mail that has to wait, and for the console if CPU 0 is to send.
-pub fn arm_timer() {
-    let this = cpu();
-    let mut next = registry::NEVER;
-    for entry in registry::of_this_cpu() {
-        next = next.min(entry.deadline_ns());
+/// Something is due on this CPU at `tick`.
+#[inline]
+pub fn wake_at(tick: u64) {
+    if tick < cpu().timer_armed.get() {
+        apic::arm_timer(tick);
     }
-    if this.ready.borrow().has_rivals() {
-        next = next.min(this.slice_end_ns.get());
-    }
-    if this.number.get() == 0 {
-        next = next.min(console::next_ns());
-    }
-    if this.look_ns.get() != 0 {
-        next = next.min(this.look_ns.get());
-    }
-    apic::arm_timer(next);
 }
 
-/// This CPU's timer fired: deadlines that are reached become mail, an ended slice a change of turn. The timer is armed
-/// here, or by who looks at whose turn it is.
+/// This CPU's timer fired: does what is due, and arms it for what is next.
+#[inline(never)]
 pub fn timer_expired() {
+    apic::end_of_timer();
     let this = cpu();
-    let now = time::now_ns();
+    let now = time::now();
+    let mut next = NEVER;
+    let mut is_due = |tick: u64| {
+        if tick > now {
+            next = next.min(tick);
+        }
+        tick <= now
+    };
     for entry in registry::of_this_cpu() {
-        if entry.deadline_ns() <= now {
-            entry.set_deadline_ns(registry::NEVER);
-            registry::post(entry.id(), MAIL_TIMER);
+        if is_due(entry.deadline()) {
+            expire(entry);
         }
     }
-    if this.number.get() == 0 && console::next_ns() <= now {
-        console::send();
-    }
-    if this.look_ns.get() != 0 && this.look_ns.get() <= now {
-        this.look_ns.set(0);
+    if is_due(this.look.get()) {
+        this.look.set(NEVER);
         registry::look_for_mail();
     }
-    if this.slice_end_ns.get() <= now {
-        this.slice_end_ns.set(now + SLICE_NS);
-        if let Some(id) = current() {
-            this.ready.borrow_mut().yield_to_others(id);
-            this.reschedule.set(true);
-        }
+    if this.ready.has_rivals() && is_due(this.slice_end.get()) {
+        this.ready.yield_to_others(this.seat.get());
+        this.reschedule.set(true);
     }
-    if !this.reschedule.get() {
-        arm_timer();
+    if this.number.get() == 0 && is_due(console::next_tick()) {
+        console::send();
     }
+    wake_at(next);
 }
 
-/// A vCPU of this CPU has a deadline. One that is later than before leaves the timer where it is: it fires, and is
-/// armed anew.
-pub fn note_deadline(deadline_ns: u64) {
-    if deadline_ns < cpu().timer_armed.get() {
-        apic::arm_timer(deadline_ns);
+/// The deadline of a vCPU is reached.
+#[inline]
+fn expire(entry: &Entry) {
+    entry.set_deadline(NEVER);
+    if entry.seat() == cpu().seat.get() && domain().chore.get() == Chore::None {
+        // It runs, and gets the event on the way back; or it is what this CPU idles for.
+        events::raise_timer(domain(), current_vcpu());
+    } else {
+        entry.post(MAIL_TIMER);
     }
 }
 
 /// The current vCPU gives way to others of its priority.
 pub fn yield_now() {
-    if cpu().ready.borrow().is_alone() {
-        return;
+    let this = cpu();
+    if this.ready.has_rivals() {
+        this.ready.yield_to_others(this.seat.get());
+        this.reschedule.set(true);
     }
-    let domain = domain();
-    cpu().ready.borrow_mut().yield_to_others(domain.vcpu_id(domain.current_vcpu()));
-    cpu().reschedule.set(true);
 }

@@ -1,11 +1,13 @@
 //! A vCPU: what the guest registered, and what the hypervisor keeps for it.
 
-use super::{Domain, registry};
+use super::Domain;
+use super::registry::Entry;
 use crate::arch::x86_64::registered::{Area, TrapTable, address_or_none, area_at};
 use crate::arch::x86_64::switch::Saved;
 use crate::arch::x86_64::{Frame, paging};
 use crate::mmu::shadow::LoadedRoot;
 use core::cell::Cell;
+use core::sync::atomic::AtomicU32;
 
 /// Virtual privilege. The entry code knows the numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,8 +69,10 @@ pub struct Vcpu {
     pub number: u32,
     /// The CPU it is placed on.
     pub cpu: u32,
-    /// Its priority on that CPU.
-    pub priority: u8,
+    /// What everybody knows of it.
+    pub entry: &'static Entry,
+    /// The port of its timer, if one is bound; else 0.
+    pub timer_port: AtomicU32,
     /// Virtual privilege now.
     pub mode: Cell<Mode>,
     /// The root that is loaded.
@@ -109,14 +113,15 @@ impl Vcpu {
     pub fn new(
         number: u32,
         cpu: u32,
-        priority: u8,
+        entry: &'static Entry,
         [first_root, window_root]: [u64; 2],
         frame: Frame,
     ) -> Self {
         Self {
             number,
             cpu,
-            priority,
+            entry,
+            timer_port: AtomicU32::new(0),
             mode: Cell::new(Mode::Kernel),
             root: Cell::new(LoadedRoot::NONE),
             area: Cell::new(None),
@@ -143,14 +148,14 @@ impl Vcpu {
             && !domain.chore.get().replaces_memory()
             && let Ok(loaded) = domain.mmu.lock().load_root(self.first_root, self.number, true)
         {
-            self.set_root(domain, loaded);
+            self.set_root(loaded);
         }
     }
 
     /// Makes `loaded` this vCPU's root, at once: a batch may release or evict the old one before it ends.
-    pub fn set_root(&self, domain: &Domain, loaded: LoadedRoot) {
+    pub fn set_root(&self, loaded: LoadedRoot) {
         self.root.set(loaded);
-        registry::entry(domain.vcpu_id(self)).set_root(loaded.kernel);
+        self.entry.set_root(loaded.kernel);
         paging::load_view(loaded.kernel);
     }
 

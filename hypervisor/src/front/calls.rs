@@ -15,6 +15,7 @@ use crate::domain::vcpu::Vcpu;
 use crate::domain::{Domain, console, lifecycle, registry, turn};
 use crate::mmu::shadow::Failure;
 use crate::sched::VcpuId;
+use core::sync::atomic::Ordering;
 use pvops_abi::call;
 use pvops_abi::error::Error;
 use pvops_abi::layout::{FlushAllFlags, LoadRootFlags, PortKind, ShutdownReason};
@@ -131,17 +132,21 @@ pub(super) fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Resu
     if !mutant!(BindLeavesPending) {
         ports.clear_pending(port);
     }
-    if kind == PortKind::Device {
-        domain.devices.note(argument as u32, Change::Bound);
+    match kind {
+        PortKind::Timer => domain.vcpus[vcpu as usize].timer_port.store(port, Ordering::Relaxed),
+        PortKind::Device => domain.devices.note(argument as u32, Change::Bound),
+        _ => {}
     }
     Ok(port.into())
 }
 
 pub(super) fn unbind(domain: &Domain, port: u64) -> Result<u64, Error> {
     let mut bindings = domain.bindings.lock();
-    let Binding { kind, argument, .. } = bindings.unbind(port)?;
-    if kind == PortKind::Device {
-        domain.devices.note(argument, Change::Unbound);
+    let Binding { kind, argument, vcpu } = bindings.unbind(port)?;
+    match kind {
+        PortKind::Timer => domain.vcpu(vcpu).timer_port.store(0, Ordering::Relaxed),
+        PortKind::Device => domain.devices.note(argument, Change::Unbound),
+        _ => {}
     }
     Ok(0)
 }
@@ -213,7 +218,7 @@ pub(super) fn load_root(
         // What is cached was checked.
         let cached = domain.mmu.lock().load_cached_root(root, vcpu.number);
         if let Some(loaded) = cached {
-            vcpu.set_root(domain, loaded);
+            vcpu.set_root(loaded);
             return Ok(0);
         }
     }
@@ -230,7 +235,7 @@ fn load_any_root(domain: &Domain, vcpu: &Vcpu, root: u64, flags: u64, user_root:
     domain.memory.check(root, 4096, 4096)?;
     let keep = flags.contains(LoadRootFlags::KEEP);
     let loaded = domain.mmu.lock().load_root(root, vcpu.number, keep).map_err(exhausted)?;
-    vcpu.set_root(domain, loaded);
+    vcpu.set_root(loaded);
     Ok(0)
 }
 
@@ -300,29 +305,29 @@ pub(super) fn set_common_slots(domain: &Domain, address: u64) -> Result<u64, Err
 // --- TIME --------------------------------------------------------------------------------------------------
 
 pub(super) fn set_deadline(domain: &Domain, vcpu: &Vcpu, deadline_ns: u64) -> Result<u64, Error> {
-    let entry = registry::entry(domain.vcpu_id(vcpu));
+    let entry = vcpu.entry;
     let early_ns = if mutant!(DeadlineEarly) { 30_000 } else { 0 };
-    let deadline_ns =
-        if deadline_ns == registry::NEVER { deadline_ns } else { deadline_ns.saturating_sub(early_ns) };
-    if mutant!(DeadlineNotReplaced) && entry.deadline_ns() < deadline_ns {
+    let tick = match deadline_ns {
+        registry::NEVER => registry::NEVER,
+        _ => time::tick_at(deadline_ns.saturating_sub(early_ns)),
+    };
+    if mutant!(DeadlineNotReplaced) && entry.deadline() < tick {
         return Ok(0);
     }
     if mutant!(DeadlineTakesBack) {
         (1..64).for_each(|port| domain.ports.get().into_iter().for_each(|ports| ports.clear_pending(port)));
     }
-    if deadline_ns <= time::now_ns() && mutant!(DeadlineTwice) {
-        events::raise_timer(domain, vcpu.number);
-        entry.set_deadline_ns(time::now_ns() + 100_000);
-        turn::note_deadline(time::now_ns() + 100_000);
-    } else if deadline_ns <= time::now_ns() {
-        entry.set_deadline_ns(registry::NEVER);
-        if !mutant!(PastDeadlineLost) {
-            events::raise_timer(domain, vcpu.number);
-        }
-    } else {
-        entry.set_deadline_ns(deadline_ns);
-        turn::note_deadline(deadline_ns);
+    let is_over = tick <= time::now();
+    if is_over && !mutant!(PastDeadlineLost) {
+        events::raise_timer(domain, vcpu);
     }
+    let tick = match is_over {
+        true if mutant!(DeadlineTwice) => time::tick_in(100_000),
+        true => registry::NEVER,
+        false => tick,
+    };
+    entry.set_deadline(tick);
+    turn::wake_at(tick);
     Ok(0)
 }
 

@@ -110,8 +110,11 @@ fn breakpoint_or_protection(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
 /// Last step on the way to the guest.
 #[inline]
 pub fn leave(frame: &mut Frame) {
+    if cpu().reschedule.get() {
+        turn::choose(frame);
+    }
     let vcpu = current_vcpu();
-    if cpu().reschedule.get() || vcpu.has_pending_event() || !is_canonical(frame.rip) {
+    if vcpu.has_pending_event() || !is_canonical(frame.rip) {
         see_to(frame);
     } else {
         show(vcpu);
@@ -121,9 +124,6 @@ pub fn leave(frame: &mut Frame) {
 /// Something is to be seen to before the guest goes on.
 #[inline(never)]
 fn see_to(frame: &mut Frame) {
-    if cpu().reschedule.get() {
-        turn::choose(frame);
-    }
     let vcpu = current_vcpu();
     if vcpu.has_pending_event()
         && vcpu.accepts_events()

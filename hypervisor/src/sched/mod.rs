@@ -4,6 +4,8 @@
 //! place. It holds only vCPUs that are ready; the CPU asks for the next one when the current one blocks,
 //! yields or is preempted.
 
+use core::cell::Cell;
+
 /// A vCPU of a domain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VcpuId {
@@ -13,46 +15,119 @@ pub struct VcpuId {
     pub vcpu: u16,
 }
 
-/// Decides among the ready vCPUs of one CPU.
-pub trait Policy {
-    /// `vcpu` became ready. No effect if it is ready already.
-    fn make_ready(&mut self, vcpu: VcpuId, priority: u8);
-    /// `vcpu` blocked or stopped.
-    fn remove(&mut self, vcpu: VcpuId);
-    /// `vcpu` gives way to others of its priority.
-    fn yield_to_others(&mut self, vcpu: VcpuId);
-    /// Who runs now. `None`: idle.
-    fn next(&self) -> Option<VcpuId>;
-    /// Whether others wait with the same claim as who runs now, so that turns must end.
-    fn has_rivals(&self) -> bool;
-    /// Whether nobody waits.
-    fn is_alone(&self) -> bool;
-}
-
 /// vCPUs that one CPU can hold.
 pub const MAX_READY: usize = 8;
 
-/// Fixed priorities, higher first; round robin within one.
-#[derive(Clone, Copy, Debug)]
-pub struct FixedPriority {
-    /// Who is ready, in the order in which they run.
-    ready: [(VcpuId, u8); MAX_READY],
-    count: usize,
+/// How one CPU knows a vCPU that is placed on it: the rank of its priority there, 0 the highest, and its number among
+/// the CPU's vCPUs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seat(u8);
+
+impl Seat {
+    /// Nobody's. In no queue, and its rank is nobody's either.
+    pub const NONE: Self = Self(u8::MAX);
+
+    /// The seat of vCPU `number` with the `rank`-th of the priorities that occur; both below [`MAX_READY`].
+    #[must_use]
+    pub const fn new(rank: usize, number: usize) -> Self {
+        Self((((rank % MAX_READY) << 4) | (number % MAX_READY)) as u8)
+    }
+
+    /// Its number among the CPU's vCPUs; some number for [`Self::NONE`].
+    #[must_use]
+    pub const fn number(self) -> usize {
+        self.0 as usize % MAX_READY
+    }
+
+    /// As bits, for whoever keeps it in an atomic.
+    #[must_use]
+    pub const fn to_bits(self) -> u8 {
+        self.0
+    }
+
+    /// Undoes [`Self::to_bits`].
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
+    const fn rank(self) -> u8 {
+        self.0 >> 4
+    }
 }
+
+/// Decides among the ready vCPUs of one CPU, which alone asks.
+pub trait Policy {
+    /// `vcpu` became ready. No effect if it is ready already.
+    fn make_ready(&self, vcpu: Seat);
+    /// `vcpu` blocked or stopped.
+    fn remove(&self, vcpu: Seat);
+    /// `vcpu` gives way to others of its priority.
+    fn yield_to_others(&self, vcpu: Seat);
+    /// Who runs now. [`Seat::NONE`]: idle.
+    fn next(&self) -> Seat;
+    /// Whether others wait with the same claim as who runs now, so that turns must end.
+    fn has_rivals(&self) -> bool;
+}
+
+/// Fixed priorities, higher first; round robin within one.
+///
+/// The queue is one word, so that each operation is a few shifts.
+#[derive(Clone, Debug)]
+pub struct FixedPriority {
+    /// Seats of who is ready, in the order in which they run, a byte each, the first one lowest; [`Seat::NONE`] behind
+    /// the last.
+    ready: Cell<u64>,
+}
+
+const SEAT_BITS: u32 = u8::BITS;
+const _: () = assert!(MAX_READY * SEAT_BITS as usize == u64::BITS as usize);
 
 impl FixedPriority {
     /// Nobody is ready.
     #[must_use]
     pub const fn new() -> Self {
-        Self { ready: [(VcpuId { domain: 0, vcpu: 0 }, 0); MAX_READY], count: 0 }
+        Self { ready: Cell::new(u64::MAX) }
     }
 
-    fn ready(&self) -> &[(VcpuId, u8)] {
-        self.ready.get(..self.count).unwrap_or(&[])
+    /// Nobody is ready any more.
+    pub fn clear(&self) {
+        self.ready.set(u64::MAX);
     }
 
-    fn position(&self, vcpu: VcpuId) -> Option<usize> {
-        self.ready().iter().position(|(id, _)| *id == vcpu)
+    /// Bits below `vcpu`'s seat, if it is ready.
+    fn bits_before(&self, vcpu: Seat) -> Option<u32> {
+        let mut left = self.ready.get();
+        let mut bits = 0;
+        loop {
+            match Seat(left as u8) {
+                seat if seat == vcpu => return Some(bits),
+                Seat::NONE => return None,
+                _ => {}
+            }
+            // Behind the last one are no zeros.
+            left = left >> SEAT_BITS | u64::from(Seat::NONE.0) << (u64::BITS - SEAT_BITS);
+            bits += SEAT_BITS;
+        }
+    }
+
+    fn remove_at(&self, bits: u32) {
+        let ready = self.ready.get();
+        let moved = ready >> SEAT_BITS | u64::from(Seat::NONE.0) << (u64::BITS - SEAT_BITS);
+        let below = (1 << bits) - 1;
+        self.ready.set(ready & below | moved & !below);
+    }
+
+    /// Puts `vcpu`, which is not ready, behind all with its claim or more.
+    fn insert(&self, vcpu: Seat) {
+        let ready = self.ready.get();
+        let mut bits = 0;
+        // Nobody's seats have the least claim, and one of them is the last as long as somebody is not ready.
+        while Seat((ready >> bits) as u8).rank() <= vcpu.rank() && bits < u64::BITS - SEAT_BITS {
+            bits += SEAT_BITS;
+        }
+        let below = (1 << bits) - 1;
+        self.ready.set(ready & below | u64::from(vcpu.0) << bits | (ready & !below) << SEAT_BITS);
     }
 }
 
@@ -63,42 +138,34 @@ impl Default for FixedPriority {
 }
 
 impl Policy for FixedPriority {
-    fn make_ready(&mut self, vcpu: VcpuId, priority: u8) {
-        // Boot places at most `MAX_READY` vCPUs on a CPU, so there is always room.
-        if self.count == MAX_READY || self.position(vcpu).is_some() {
-            return;
-        }
-        let place = self.ready().iter().take_while(|(_, other)| *other >= priority).count();
-        self.ready.copy_within(place..self.count, place + 1);
-        self.ready[place] = (vcpu, priority);
-        self.count += 1;
-    }
-
-    fn remove(&mut self, vcpu: VcpuId) {
-        if let Some(position) = self.position(vcpu) {
-            self.ready.copy_within(position + 1..self.count, position);
-            self.count -= 1;
+    fn make_ready(&self, vcpu: Seat) {
+        if self.bits_before(vcpu).is_none() {
+            self.insert(vcpu);
         }
     }
 
-    fn yield_to_others(&mut self, vcpu: VcpuId) {
-        if let Some(position) = self.position(vcpu) {
-            let (_, priority) = self.ready[position];
-            self.remove(vcpu);
-            self.make_ready(vcpu, priority);
+    fn remove(&self, vcpu: Seat) {
+        if let Some(bits) = self.bits_before(vcpu) {
+            self.remove_at(bits);
         }
     }
 
-    fn next(&self) -> Option<VcpuId> {
-        self.ready().first().map(|(id, _)| *id)
+    fn yield_to_others(&self, vcpu: Seat) {
+        if let Some(bits) = self.bits_before(vcpu) {
+            self.remove_at(bits);
+            self.insert(vcpu);
+        }
     }
 
+    #[inline]
+    fn next(&self) -> Seat {
+        Seat(self.ready.get() as u8)
+    }
+
+    #[inline]
     fn has_rivals(&self) -> bool {
-        matches!(self.ready(), [(_, first), (_, second), ..] if first == second)
-    }
-
-    fn is_alone(&self) -> bool {
-        self.count < 2
+        let ready = self.ready.get();
+        ready != u64::MAX && Seat(ready as u8).rank() == Seat((ready >> SEAT_BITS) as u8).rank()
     }
 }
 
@@ -106,69 +173,114 @@ impl Policy for FixedPriority {
 mod tests {
     use super::*;
 
-    fn id(vcpu: u16) -> VcpuId {
-        VcpuId { domain: 0, vcpu }
+    fn seat(rank: usize, number: usize) -> Seat {
+        Seat::new(rank, number)
     }
 
     #[test]
     fn higher_priority_runs_first() {
-        let mut policy = FixedPriority::new();
-        policy.make_ready(id(0), 5);
-        policy.make_ready(id(1), 9);
-        assert_eq!(policy.next(), Some(id(1)));
-        policy.remove(id(1));
-        assert_eq!(policy.next(), Some(id(0)));
-        policy.remove(id(0));
-        assert_eq!(policy.next(), None);
+        let policy = FixedPriority::new();
+        policy.make_ready(seat(1, 0));
+        policy.make_ready(seat(0, 1));
+        assert_eq!(policy.next(), seat(0, 1));
+        assert!(!policy.has_rivals());
+        policy.remove(seat(0, 1));
+        assert_eq!(policy.next(), seat(1, 0));
+        policy.remove(seat(1, 0));
+        assert_eq!(policy.next(), Seat::NONE);
+        assert!(!policy.has_rivals());
     }
 
     #[test]
     fn equals_take_turns() {
-        let mut policy = FixedPriority::new();
+        let policy = FixedPriority::new();
         for number in 0..3 {
-            policy.make_ready(id(number), 7);
+            policy.make_ready(seat(2, number));
         }
-        let mut order = [0; 6];
-        for place in &mut order {
-            let running = policy.next().unwrap();
-            *place = running.vcpu;
+        assert!(policy.has_rivals());
+        let turns = [0; 6].map(|_| {
+            let running = policy.next();
             policy.yield_to_others(running);
-        }
-        assert_eq!(order, [0, 1, 2, 0, 1, 2]);
+            running.number()
+        });
+        assert_eq!(turns, [0, 1, 2, 0, 1, 2]);
     }
 
     #[test]
     fn a_ready_vcpu_is_not_counted_twice() {
-        let mut policy = FixedPriority::new();
-        policy.make_ready(id(3), 1);
-        policy.make_ready(id(3), 1);
-        policy.remove(id(3));
-        assert_eq!(policy.next(), None);
+        let policy = FixedPriority::new();
+        policy.make_ready(seat(0, 3));
+        policy.make_ready(seat(0, 3));
+        policy.remove(seat(0, 3));
+        assert_eq!(policy.next(), Seat::NONE);
     }
 
     #[test]
     fn yielding_gives_way_to_equals_only() {
-        let mut policy = FixedPriority::new();
-        policy.make_ready(id(0), 9);
-        policy.make_ready(id(1), 5);
-        policy.yield_to_others(id(0));
-        assert_eq!(policy.next(), Some(id(0)));
-        policy.yield_to_others(id(7));
-        assert_eq!(policy.next(), Some(id(0)), "who is not ready has nothing to yield");
+        let policy = FixedPriority::new();
+        policy.make_ready(seat(0, 0));
+        policy.make_ready(seat(1, 1));
+        policy.yield_to_others(seat(0, 0));
+        assert_eq!(policy.next(), seat(0, 0));
+        policy.yield_to_others(seat(0, 7));
+        assert_eq!(policy.next(), seat(0, 0), "who is not ready has nothing to yield");
+        policy.remove(seat(0, 7));
+        assert_eq!(policy.next(), seat(0, 0), "nor to leave");
     }
 
     #[test]
     fn a_full_cpu_holds_as_many_as_can_be_placed_on_it_and_is_usable_again() {
-        let mut policy = FixedPriority::new();
-        for number in 0..=MAX_READY as u16 {
-            policy.make_ready(id(number), 3);
+        let policy = FixedPriority::new();
+        for number in 0..MAX_READY {
+            policy.make_ready(seat(number, number));
         }
-        for number in 0..MAX_READY as u16 {
-            assert_eq!(policy.next(), Some(id(number)));
-            policy.remove(id(number));
+        policy.make_ready(seat(0, 0));
+        policy.yield_to_others(seat(7, 7));
+        for number in 0..MAX_READY {
+            assert_eq!(policy.next(), seat(number, number));
+            policy.remove(seat(number, number));
         }
-        assert_eq!(policy.next(), None);
-        policy.make_ready(id(5), 0);
-        assert_eq!(policy.next(), Some(id(5)));
+        assert_eq!(policy.next(), Seat::NONE);
+        policy.make_ready(seat(0, 5));
+        assert_eq!(policy.next(), seat(0, 5));
+    }
+
+    /// Every order of what can happen, against a list that is searched and sorted.
+    #[test]
+    fn it_is_a_list_sorted_by_priority_in_which_equals_keep_their_order() {
+        const RANKS: [usize; MAX_READY] = [1, 0, 1, 2, 1, 0, 2, 3];
+        let policy = FixedPriority::new();
+        let mut list: Vec<Seat> = Vec::new();
+        let mut random = 1_u64;
+        for _ in 0..100_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let number = (random >> 40) as usize % MAX_READY;
+            let vcpu = seat(RANKS[number], number);
+            let was_there = list.contains(&vcpu);
+            match random >> 60 {
+                0..8 => {
+                    policy.make_ready(vcpu);
+                    if !was_there {
+                        list.push(vcpu);
+                    }
+                }
+                8..12 => {
+                    policy.remove(vcpu);
+                    list.retain(|other| *other != vcpu);
+                }
+                _ => {
+                    policy.yield_to_others(vcpu);
+                    if was_there {
+                        list.retain(|other| *other != vcpu);
+                        list.push(vcpu);
+                    }
+                }
+            }
+            list.sort_by_key(|seat| seat.rank());
+            assert_eq!(policy.next(), list.first().copied().unwrap_or(Seat::NONE));
+            let rivals = list.len() > 1 && list[0].rank() == list[1].rank();
+            assert_eq!(policy.has_rivals(), rivals);
+        }
+        assert!(!list.is_empty());
     }
 }

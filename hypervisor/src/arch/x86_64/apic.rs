@@ -5,7 +5,6 @@ pub mod boot;
 use super::cpu::{read_msr, timestamp, write_msr};
 use super::layout::LOCAL_APIC;
 use super::percpu::cpu;
-use super::time;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Vectors of the hypervisor.
@@ -39,8 +38,12 @@ const TSC_DEADLINE: u32 = 0x6e0;
 
 static X2APIC: AtomicBool = AtomicBool::new(false);
 static HAS_DEADLINE: AtomicBool = AtomicBool::new(false);
-/// Timer ticks per clock tick, as a fraction of 2^32.
+/// Timer ticks per tick of the counter, as a fraction of 2^32. Less than [`FASTEST`] of them.
 static TIMER_PER_TICK: AtomicU64 = AtomicU64::new(0);
+const FASTEST: u32 = 4;
+/// Most ticks for which the timer is armed, so that its count has 32 bits. What is later than that fires early, once in a
+/// fraction of a second.
+const LONGEST: u64 = (u32::MAX / FASTEST) as u64;
 
 fn read(register: u32) -> u32 {
     if X2APIC.load(Ordering::Relaxed) {
@@ -60,29 +63,35 @@ fn write(register: u32, value: u32) {
     unsafe { ((LOCAL_APIC + u64::from(register) * 16) as *mut u32).write_volatile(value) };
 }
 
-/// Arms this CPU's timer for the clock value `deadline_ns`; `u64::MAX` disarms. It may fire early by rounding:
-/// who handles it compares with the clock and arms again.
-pub fn arm_timer(deadline_ns: u64) {
+/// Arms this CPU's timer for `tick` of the counter; `u64::MAX` disarms. It may fire early by rounding: who handles it
+/// compares with the counter and arms again.
+pub fn arm_timer(tick: u64) {
     let this = cpu();
-    if this.timer_armed.get() == deadline_ns {
+    if this.timer_armed.get() == tick {
         return;
     }
-    this.timer_armed.set(deadline_ns);
-    let ticks = if deadline_ns == u64::MAX { u64::MAX } else { time::ticks_at(deadline_ns) };
+    this.timer_armed.set(tick);
     if HAS_DEADLINE.load(Ordering::Relaxed) {
         // 0 disarms; the counter is never there again.
-        let value = if deadline_ns == u64::MAX { 0 } else { ticks };
+        let value = if tick == u64::MAX { 0 } else { tick };
         // SAFETY: CPUID offers the register; the timer is the hypervisor's.
         unsafe { write_msr(TSC_DEADLINE, value) };
         return;
     }
-    if deadline_ns == u64::MAX {
+    if tick == u64::MAX {
         write(register::INITIAL_COUNT, 0);
         return;
     }
-    let left = ticks.saturating_sub(timestamp());
-    let count = (u128::from(left) * u128::from(TIMER_PER_TICK.load(Ordering::Relaxed))) >> 32;
-    write(register::INITIAL_COUNT, (count + 1).min(u128::from(u32::MAX)) as u32);
+    // Little comes between reading the counter and the store: the timer is late by it.
+    let timer_per_tick = u128::from(TIMER_PER_TICK.load(Ordering::Relaxed));
+    let left = tick.saturating_sub(timestamp()).min(LONGEST);
+    write(register::INITIAL_COUNT, ((u128::from(left) * timer_per_tick) >> 32) as u32 + 1);
+}
+
+/// The timer's interrupt is being handled: it is not armed any more, and the interrupt is done.
+pub fn end_of_timer() {
+    end_of_interrupt();
+    cpu().timer_armed.set(u64::MAX);
 }
 
 /// The interrupt being handled is done.

@@ -6,11 +6,12 @@
 use super::entry::{pvops_guest_copy, pvops_push_trap};
 use super::frame::Frame;
 use super::layout::{DOMAIN_MEMORY, DOMAIN_STATE};
-use super::percpu::{NO_VCPU, cpu};
+use super::percpu::cpu;
 use crate::domain::Domain;
 use crate::domain::vcpu::Vcpu;
 use crate::mmu::is_reserved;
 use crate::mmu::memory::{GuestTable, GuestTables, HostPage, PageKind};
+use crate::sched::Seat;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pvops_abi::error::Error;
@@ -34,7 +35,7 @@ pub fn current_vcpu() -> &'static Vcpu {
 /// As [`domain`], on CPUs that may have none.
 #[must_use]
 pub fn running_domain() -> Option<&'static Domain> {
-    (cpu().vcpu.get() != NO_VCPU).then(domain)
+    (cpu().seat.get() != Seat::NONE).then(domain)
 }
 
 /// The running domain's memory: guest-physical 4096..`bytes`, contiguous in the host from `host`; and behind it, at the

@@ -4,11 +4,8 @@ use super::frame::Frame;
 use super::layout::{CPU_PAGES, cpu_pages};
 use super::segments::{GlobalDescriptorTable, TaskState};
 use crate::domain::registry::Entry;
-use crate::sched::{FixedPriority, MAX_READY};
-use core::cell::{Cell, RefCell};
-
-/// [`PerCpu::vcpu`] of a CPU that runs no domain.
-pub const NO_VCPU: u32 = u32::MAX;
+use crate::sched::{FixedPriority, MAX_READY, Seat};
+use core::cell::Cell;
 
 /// A CPU's own data. One page; zero when the CPU starts, but for what boot sets.
 #[repr(C, align(4096))]
@@ -21,22 +18,22 @@ pub struct PerCpu {
     pub apic_id: Cell<u32>,
     /// CR3 that is loaded.
     pub root: Cell<u64>,
-    /// The vCPU that this CPU runs or idles for: number in the running domain, or [`NO_VCPU`].
-    pub vcpu: Cell<u32>,
+    /// Of the vCPU that this CPU runs or idles for; [`Seat::NONE`]: none.
+    pub seat: Cell<Seat>,
     /// The vCPUs that are ready to run on this CPU.
-    pub ready: RefCell<FixedPriority>,
+    pub ready: FixedPriority,
     /// The vCPUs placed on this CPU.
     pub members: [Cell<Option<&'static Entry>>; MAX_READY],
     /// Who runs must be looked at again before this CPU goes back to a guest.
     pub reschedule: Cell<bool>,
-    /// Clock value at which the current vCPU's slice ends.
-    pub slice_end_ns: Cell<u64>,
-    /// Kicks of other CPUs that were looked at, and the clock value up to which they are counted.
+    /// Tick at which the current vCPU's slice ends.
+    pub slice_end: Cell<u64>,
+    /// Kicks of other CPUs that were looked at, and the tick up to which they are counted.
     pub kicks: Cell<u32>,
     /// See [`PerCpu::kicks`].
-    pub kicks_end_ns: Cell<u64>,
-    /// Clock value at which mail is looked for that came after too many kicks; 0: there were not too many.
-    pub look_ns: Cell<u64>,
+    pub kicks_end: Cell<u64>,
+    /// Tick at which mail is looked for that came after too many kicks; `u64::MAX`: there were not too many.
+    pub look: Cell<u64>,
     /// Not 0 while guest memory is accessed through the guest's own addresses: how many faults may still be served
     /// there before the access counts as failed.
     pub guest_faults_left: Cell<u32>,
@@ -44,7 +41,7 @@ pub struct PerCpu {
     pub ports_of: Cell<u32>,
     /// Root that maps only the hypervisor, for idling without a domain.
     pub idle_root: Cell<u64>,
-    /// Timer: clock value for which it is armed; `u64::MAX` not armed.
+    /// Timer: tick for which it is armed; `u64::MAX` not armed.
     pub timer_armed: Cell<u64>,
     /// Descriptor table.
     pub gdt: GlobalDescriptorTable,
@@ -53,6 +50,16 @@ pub struct PerCpu {
 }
 
 const _: () = assert!(size_of::<PerCpu>() == 4096);
+
+impl PerCpu {
+    /// Sets what is not zero at first. Boot only.
+    pub fn begin(&self) {
+        self.seat.set(Seat::NONE);
+        self.ready.clear();
+        self.look.set(u64::MAX);
+        self.timer_armed.set(u64::MAX);
+    }
+}
 
 /// This CPU's data.
 #[must_use]

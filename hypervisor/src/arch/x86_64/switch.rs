@@ -4,13 +4,14 @@
 
 use super::cpu::{self, cpuid, write_msr, xcr0};
 use super::frame::Frame;
-use super::guest::{domain, running_domain};
-use super::percpu::{NO_VCPU, cpu as this_cpu};
+use super::guest::{current_vcpu, domain, running_domain};
+use super::percpu::cpu as this_cpu;
 use super::{paging, ports, start};
 use crate::domain::registry;
-use crate::sched::VcpuId;
+use crate::sched::Seat;
 use core::arch::asm;
 use core::cell::{Cell, UnsafeCell};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// x87, SSE and AVX: what guests may use (`SET_XCR0`), hence what is switched.
 const STATE: u64 = 0b111;
@@ -62,28 +63,47 @@ fn initial_state() -> [u8; STATE_BYTES] {
     area
 }
 
-/// The components of [`STATE`] that this CPU has.
+/// The components of [`STATE`] that the CPUs have, and whether they can be kept from predicting for one domain what
+/// they learnt from another (IBPB). Found once: in a virtual machine CPUID costs thousands of cycles.
+static SUPPORTED: AtomicU64 = AtomicU64::new(0);
+/// See [`SUPPORTED`].
+static HAS_BARRIER: AtomicBool = AtomicBool::new(false);
+
+/// Finds out what the CPUs have. Boot CPU, before the first [`Saved`] is made.
+pub fn probe() {
+    let [components, ..] = cpuid(0xd, 0);
+    SUPPORTED.store(u64::from(components) & STATE, Ordering::Relaxed);
+    let [.., features] = cpuid(7, 0);
+    HAS_BARRIER.store(features & 1 << 26 != 0, Ordering::Relaxed);
+}
+
 fn supported() -> u64 {
-    let [low, ..] = cpuid(0xd, 0);
-    u64::from(low) & STATE
+    SUPPORTED.load(Ordering::Relaxed)
 }
 
 /// Makes `next` current; `frame` holds the outgoing guest's registers and receives the new one's.
-pub fn to(next: VcpuId, frame: &mut Frame) {
-    if let Some(domain) = running_domain() {
-        save(&domain.current_vcpu().saved, frame);
+#[inline]
+pub fn to(next: Seat, frame: &mut Frame) {
+    let this = this_cpu();
+    let loaded = selectors();
+    let enabled = enable_all_state();
+    if running_domain().is_some() {
+        save(&current_vcpu().saved, frame, loaded, enabled);
         separate_predictors();
     }
+    let entry = registry::at(next);
     // The root carries the window of the new one's domain: from here on `domain()` is that.
-    paging::load_view(registry::entry(next).root());
-    this_cpu().vcpu.set(next.vcpu.into());
-    this_cpu().vcpu_address.set(core::ptr::from_ref(domain().current_vcpu()) as u64);
+    paging::load_view(entry.root());
+    let vcpu = domain().vcpu(entry.number() as u32);
+    this.seat.set(next);
+    this.vcpu_address.set(core::ptr::from_ref(vcpu) as u64);
     ports::load(domain());
-    restore(&domain().current_vcpu().saved, frame);
+    restore(&vcpu.saved, frame, loaded);
 }
 
-/// The current vCPU begins anew at `first`, everything else in its initial state.
-pub fn begin_anew(saved: &Saved, first: Frame, frame: &mut Frame) {
+/// The current vCPU begins anew at `first`, everything else in its initial state, when it is switched to next: until
+/// then this CPU runs nobody. What its registers hold is given up.
+pub fn begin_anew(saved: &Saved, first: Frame) {
     saved.frame.set(first);
     saved.fs_base.set(0);
     saved.gs_base.set(0);
@@ -91,7 +111,12 @@ pub fn begin_anew(saved: &Saved, first: Frame, frame: &mut Frame) {
     saved.xcr0.set(supported());
     // SAFETY: only this CPU uses the area, and only between `save` and `restore` of this vCPU, which is current.
     unsafe { saved.extended.0.get().write(initial_state()) };
-    restore(saved, frame);
+    run_nobody();
+}
+
+fn run_nobody() {
+    this_cpu().seat.set(Seat::NONE);
+    ports::close();
 }
 
 /// FS and GS base of the current vCPU.
@@ -100,48 +125,91 @@ pub fn guest_bases() -> (u64, u64) {
     (cpu::guest_fs(), cpu::guest_gs())
 }
 
-fn save(saved: &Saved, frame: &Frame) {
-    saved.frame.set(*frame);
+#[inline]
+fn save(saved: &Saved, frame: &Frame, loaded: [u16; 4], enabled: u64) {
+    copy(frame, saved.frame.as_ptr());
+    saved.fs_base.set(cpu::guest_fs());
     saved.gs_base.set(cpu::guest_gs());
-    saved.xcr0.set(xcr0());
-    // All that the CPU has, not what the guest enabled last: it may enable the rest again and read it.
-    cpu::set_checked_xcr0(supported());
-    let [ds, es, fs, gs]: [u16; 4];
+    saved.selectors.set(loaded);
+    saved.xcr0.set(enabled);
     // SAFETY: stores only, into this vCPU's own area, which has the size and alignment for these components.
     unsafe {
-        let (a, b, c, d): (u16, u16, u16, u16);
-        asm!("mov {0:x}, ds", "mov {1:x}, es", "mov {2:x}, fs", "mov {3:x}, gs",
-            out(reg) a, out(reg) b, out(reg) c, out(reg) d, options(nomem, nostack, preserves_flags));
         asm!("xsave64 [{0}]", in(reg) saved.extended.0.get(), in("eax") STATE as u32, in("edx") 0,
             options(nostack));
-        [ds, es, fs, gs] = [a, b, c, d];
     }
-    saved.fs_base.set(cpu::guest_fs());
-    saved.selectors.set([ds, es, fs, gs]);
 }
 
-fn restore(saved: &Saved, frame: &mut Frame) {
-    *frame = saved.frame.get();
-    let [ds, es, fs, gs] = saved.selectors.get();
-    cpu::set_checked_xcr0(supported());
-    // SAFETY: the selectors were in these registers before, with the same descriptors; the area was written by
-    // `xsave64` or is initial.
+/// All extended state is enabled; `loaded` are the selectors.
+#[inline]
+fn restore(saved: &Saved, frame: &mut Frame, loaded: [u16; 4]) {
+    copy(saved.frame.as_ptr(), frame);
+    if saved.selectors.get() != loaded {
+        load_selectors(saved.selectors.get());
+    }
+    let state = if mutant!(VectorStateLeaked) { 0 } else { STATE as u32 };
+    // SAFETY: the area was written by `xsave64` or is initial.
+    unsafe {
+        asm!("xrstor64 [{0}]", in(reg) saved.extended.0.get(), in("eax") state, in("edx") 0, options(nostack));
+    }
+    let components = saved.xcr0.get();
+    if components != supported() {
+        cpu::set_checked_xcr0(components);
+    }
+    // SAFETY: the bases were in these registers before, so they are canonical; the hypervisor uses neither.
+    unsafe {
+        asm!("wrfsbase {0}", "wrgsbase {1}", in(reg) saved.fs_base.get(), in(reg) saved.gs_base.get(),
+            options(nomem, nostack, preserves_flags));
+    }
+}
+
+/// Copies a frame, word by word: what a library's function does for any length takes longer.
+#[inline]
+fn copy(from: *const Frame, to: *mut Frame) {
+    // SAFETY: callers pass a whole frame each, which do not overlap: one is this CPU's, the other a vCPU's. DF is clear.
+    unsafe {
+        asm!("rep movsq", inout("rcx") size_of::<Frame>() / 8 => _, inout("rsi") from => _, inout("rdi") to => _,
+            options(nostack, preserves_flags));
+    }
+}
+
+/// `ds es fs gs`, as they are loaded.
+#[inline]
+fn selectors() -> [u16; 4] {
+    let mut selectors = [0; 4];
+    // SAFETY: stores of two bytes each, within the array.
+    unsafe {
+        asm!("mov [{0}], ds", "mov [{0} + 2], es", "mov [{0} + 4], fs", "mov [{0} + 6], gs",
+            in(reg) &raw mut selectors, options(nostack, preserves_flags));
+    }
+    selectors
+}
+
+/// Loads `ds es fs gs`. Needless where they are loaded: the descriptors are the same for every guest, and the bases, which
+/// a load would change, are set apart.
+#[cold]
+fn load_selectors([ds, es, fs, gs]: [u16; 4]) {
+    // SAFETY: the selectors were in these registers before, with the same descriptors.
     unsafe {
         asm!("mov ds, {0:x}", "mov es, {1:x}", "mov fs, {2:x}", "mov gs, {3:x}",
             in(reg) ds, in(reg) es, in(reg) fs, in(reg) gs, options(nostack, preserves_flags));
-        let state = if mutant!(VectorStateLeaked) { 0 } else { STATE as u32 };
-        asm!("xrstor64 [{0}]", in(reg) saved.extended.0.get(), in("eax") state, in("edx") 0, options(nostack));
     }
-    cpu::set_checked_xcr0(saved.xcr0.get());
-    cpu::set_guest_fs(saved.fs_base.get());
-    cpu::set_guest_gs(saved.gs_base.get());
+}
+
+/// Enables all extended state that the CPU has, not what the guest enabled last: it may enable the rest again and read
+/// it. Returns what was enabled. XCR0 is written only where it differs, because that leaves a virtual machine.
+#[inline]
+fn enable_all_state() -> u64 {
+    let enabled = xcr0();
+    if enabled != supported() {
+        cpu::set_checked_xcr0(supported());
+    }
+    enabled
 }
 
 /// Indirect branches of one domain do not steer those of the next, where the CPU offers a barrier (IBPB).
 fn separate_predictors() {
     const PREDICTION_COMMAND: u32 = 0x49;
-    let [.., features] = cpuid(7, 0);
-    if features & 1 << 26 != 0 {
+    if HAS_BARRIER.load(Ordering::Relaxed) {
         // SAFETY: CPUID offers the command; it has no other effect.
         unsafe { write_msr(PREDICTION_COMMAND, 1) };
     }
@@ -149,7 +217,6 @@ fn separate_predictors() {
 
 /// The current vCPU has stopped: goes on with whoever is next, on a fresh stack. No lock may be held.
 pub fn abandon() -> ! {
-    this_cpu().vcpu.set(NO_VCPU);
-    ports::close();
+    run_nobody();
     start::serve_on_fresh_stack()
 }

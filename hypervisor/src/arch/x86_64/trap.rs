@@ -77,16 +77,15 @@ fn is_iret_read(rip: u64) -> bool {
     (start..end).contains(&rip)
 }
 
-#[inline(never)]
 fn interrupt(number: u8) {
+    if number == vector::TIMER { turn::timer_expired() } else { other_interrupt(number) }
+}
+
+#[inline(never)]
+fn other_interrupt(number: u8) {
     const CONSOLE: u8 = vector::LINES + console::LINE;
     const LAST_LINE: u8 = vector::LINES + (devices::MAX_LINES - 1) as u8;
     match number {
-        vector::TIMER => {
-            apic::end_of_interrupt();
-            cpu().timer_armed.set(u64::MAX);
-            turn::timer_expired();
-        }
         CONSOLE => {
             apic::end_of_interrupt();
             domain_console::serve();

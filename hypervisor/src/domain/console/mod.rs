@@ -43,10 +43,10 @@ static TAKEN_NS: AtomicU64 = AtomicU64::new(0);
 /// A UART that takes nothing for that long has nobody at the other end and holds back what it gets. What does not fit
 /// any more is lost then, so that no guest waits for ever (CONS-002).
 const STALLED_NS: u64 = 5_000_000_000;
-/// When CPU 0 sends again, [`NEVER`] if it waits for the UART's interrupt or nothing is to be sent.
-static NEXT_NS: AtomicU64 = AtomicU64::new(NEVER);
+/// The tick at which CPU 0 sends again, [`NEVER`] if it waits for the UART's interrupt or nothing is to be sent.
+static NEXT: AtomicU64 = AtomicU64::new(NEVER);
 /// About what a line of 115200 baud needs for the bytes of a FIFO.
-const PAUSE_NS: u64 = 1_000_000;
+const PAUSE_NS: u32 = 1_000_000;
 /// For the CPU at the UART: another one has something to send.
 static NOTE: AtomicBool = AtomicBool::new(false);
 
@@ -115,7 +115,7 @@ fn pump() -> Offer {
     const MOST_ROUNDS: u32 = 3;
     for round in 1..=MOST_ROUNDS {
         NOTE.store(true, Ordering::SeqCst);
-        let interrupt = || match NEXT_NS.load(Ordering::SeqCst) {
+        let interrupt = || match NEXT.load(Ordering::SeqCst) {
             // Enough of the others' work: CPU 0 finds what they left.
             _ if round == MOST_ROUNDS => Interrupt::Always,
             NEVER => Interrupt::ForMore,
@@ -138,19 +138,19 @@ fn pump() -> Offer {
     Offer::More
 }
 
-/// When [`send`] is due, on CPU 0.
+/// The tick at which [`send`] is due, on CPU 0.
 #[must_use]
-pub fn next_ns() -> u64 {
-    NEXT_NS.load(Ordering::Relaxed)
+pub fn next_tick() -> u64 {
+    NEXT.load(Ordering::Relaxed)
 }
 
 /// Sends what waits; on CPU 0, because the UART's interrupt or its own timer asks for it.
 pub fn send() {
-    NEXT_NS.store(NEVER, Ordering::SeqCst);
+    NEXT.store(NEVER, Ordering::SeqCst);
     if pump() == Offer::More
-        && device::silence_if_empty(|| NEXT_NS.store(time::now_ns_by_call() + PAUSE_NS, Ordering::SeqCst))
+        && device::silence_if_empty(|| NEXT.store(time::tick_in(PAUSE_NS), Ordering::SeqCst))
     {
-        turn::arm_timer();
+        turn::wake_at(next_tick());
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::cpu::{cpuid, read_msr, timestamp, write_msr};
 use super::super::percpu::cpu;
 use super::super::time;
-use super::{HAS_DEADLINE, TIMER_PER_TICK, X2APIC, read, register, vector, write};
+use super::{FASTEST, HAS_DEADLINE, TIMER_PER_TICK, X2APIC, read, register, vector, write};
 use core::sync::atomic::Ordering;
 
 const APIC_BASE: u32 = 0x1b;
@@ -33,7 +33,6 @@ pub fn start_cpu() {
     let id = read(register::ID);
     let this = cpu();
     this.apic_id.set(if X2APIC.load(Ordering::Relaxed) { id } else { id >> 24 });
-    this.timer_armed.set(u64::MAX);
 }
 
 /// Measures the timer against the counter. Boot CPU, interrupts off, after [`start_cpu`].
@@ -52,6 +51,6 @@ pub fn calibrate_timer() {
     let counted = u32::MAX - read(register::CURRENT_COUNT);
     write(register::INITIAL_COUNT, 0);
     write(register::TIMER, u32::from(vector::TIMER));
-    TIMER_PER_TICK
-        .store(((u128::from(counted) << 32) / u128::from(elapsed.max(1))) as u64, Ordering::Relaxed);
+    let per_tick = ((u128::from(counted) << 32) / u128::from(elapsed.max(1))) as u64;
+    TIMER_PER_TICK.store(per_tick.min((u64::from(FASTEST) << 32) - 1), Ordering::Relaxed);
 }

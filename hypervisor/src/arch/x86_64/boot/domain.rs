@@ -202,7 +202,8 @@ impl Place {
             channels: placed.channels,
             vcpus: core::array::from_fn(|number| {
                 let roots = [placed.start.root, self.window_root];
-                Vcpu::new(number as u32, placed.cpu, placed.priority, roots, first_frame(placed.start))
+                let entry = registry::entry(VcpuId { domain: placed.number, vcpu: number as u16 });
+                Vcpu::new(number as u32, placed.cpu, entry, roots, first_frame(placed.start))
             }),
             vcpu_count: 1,
         };

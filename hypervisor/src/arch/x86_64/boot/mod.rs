@@ -80,7 +80,7 @@ fn start_boot_cpu(root: u64) {
     let this = cpu();
     this.root.set(root);
     this.idle_root.set(root);
-    this.vcpu.set(super::percpu::NO_VCPU);
+    this.begin();
     segments::boot::fill_interrupt_table();
     segments::boot::load(this);
     features::enable();
@@ -88,6 +88,7 @@ fn start_boot_cpu(root: u64) {
     let (hz, wall_ns) = clock::measure();
     super::time::start(hz, wall_ns);
     apic::boot::probe();
+    super::switch::probe();
     apic::boot::start_cpu();
     apic::boot::calibrate_timer();
     io_apic::mask_all();

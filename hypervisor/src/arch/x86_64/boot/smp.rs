@@ -2,7 +2,7 @@
 
 use super::super::cpu;
 use super::super::layout::{CPU_PAGES, cpu_pages};
-use super::super::percpu::{NO_VCPU, cpu as this_cpu};
+use super::super::percpu::cpu as this_cpu;
 use super::super::{apic, segments, start, time};
 use super::features;
 use super::memory::{BootMemory, bytes_at};
@@ -167,7 +167,7 @@ extern "C" fn arrive() -> ! {
     this.number.set(NUMBER.load(Ordering::Acquire));
     this.root.set(root);
     this.idle_root.set(root);
-    this.vcpu.set(NO_VCPU);
+    this.begin();
     segments::boot::load(this);
     features::enable();
     apic::boot::start_cpu();

@@ -2,79 +2,110 @@
 //!
 //! Apart from the calls themselves, and over an abstract memory, so that lists are tried by millions on a host.
 
-use super::fast::Reply;
+use super::fast::{Call, Reply};
+use crate::arch::x86_64::call_list::Place;
 use crate::arch::x86_64::guest::GuestMemory;
-use core::mem::offset_of;
+use crate::arch::x86_64::system_call::make as make_call;
 use pvops_abi::error::Error;
-use pvops_abi::layout::{BatchEntry, MAX_BATCH};
+use pvops_abi::layout::MAX_BATCH;
 
-/// Bytes of an entry.
-const BYTES: u64 = size_of::<BatchEntry>() as u64;
-const RESULTS: u64 = offset_of!(BatchEntry, status) as u64;
-const _: () = assert!(offset_of!(BatchEntry, value) == offset_of!(BatchEntry, status) + 8);
-const _: () = assert!(offset_of!(BatchEntry, id) == 0 && offset_of!(BatchEntry, arguments) == 8);
-
-/// The memory that a list stands in.
+/// The memory that lists stand in.
 pub trait ListMemory {
-    /// Whether all of it is memory.
+    /// The entries of a list, if all of it is memory.
     ///
     /// # Errors
     /// [`Error::BadAddress`].
-    fn check(&self, address: u64, bytes: u64) -> Result<(), Error>;
-    /// Copies an entry's id and its first four arguments, once.
-    ///
-    /// # Errors
-    /// [`Error::BadAddress`].
-    fn load(&self, address: u64) -> Result<[u64; 5], Error>;
-    /// Stores an entry's status and value.
-    ///
-    /// # Errors
-    /// [`Error::BadAddress`].
-    fn store(&self, address: u64, results: [u64; 2]) -> Result<(), Error>;
+    fn entries(&self, list: u64, count: u64) -> Result<impl Iterator<Item = impl ListEntry>, Error>;
+}
+
+/// An entry of a list.
+pub trait ListEntry {
+    /// Copies its id. Called once: the id that is checked is the one that is run.
+    fn id(&self) -> u64;
+    /// Copies its first four arguments. Called once at most.
+    fn arguments(&self) -> [u64; 4];
+    /// Stores status and value.
+    fn store(&self, reply: Reply);
 }
 
 impl ListMemory for GuestMemory {
-    fn check(&self, address: u64, bytes: u64) -> Result<(), Error> {
-        Self::check(self, address, bytes, align_of::<BatchEntry>() as u64)
-    }
-
-    fn load(&self, address: u64) -> Result<[u64; 5], Error> {
-        Self::load(self, address)
-    }
-
-    fn store(&self, address: u64, results: [u64; 2]) -> Result<(), Error> {
-        Self::store(self, address, results)
+    #[inline]
+    fn entries(&self, list: u64, count: u64) -> Result<impl Iterator<Item = impl ListEntry>, Error> {
+        Place::all(self, list, count)
     }
 }
 
-/// Makes the `count` calls of `list` by `call`, which is told id and arguments; `is_enough` ends the batch short behind a
-/// call. Value: entries done.
+impl ListEntry for Place {
+    #[inline]
+    fn id(&self) -> u64 {
+        Place::id(self)
+    }
+
+    #[inline]
+    fn arguments(&self) -> [u64; 4] {
+        Place::arguments(self)
+    }
+
+    #[inline]
+    fn store(&self, reply: Reply) {
+        Place::store(self, [reply.status, reply.value]);
+    }
+}
+
+/// How the calls of a list are made.
+pub trait Calls {
+    /// The call `id`, if it can be made without further thought.
+    fn plain(&self, id: u64) -> Option<Call>;
+    /// Makes any other.
+    fn make(&mut self, id: u64, arguments: [u64; 4]) -> Done;
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, Debug)]
+pub struct Done {
+    /// Goes to the entry.
+    pub reply: Reply,
+    /// The batch ends short behind it.
+    pub is_enough: bool,
+}
+
+/// Makes the `count` calls of `list`. Value: entries done.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] for too many, [`Error::BadAddress`] before anything is done.
-pub fn run(
-    memory: &impl ListMemory,
-    list: u64,
-    count: u64,
-    mut call: impl FnMut(u64, [u64; 4]) -> Reply,
-    mut is_enough: impl FnMut(u64) -> bool,
-) -> Result<u64, Error> {
+#[inline]
+pub fn run(memory: &impl ListMemory, list: u64, count: u64, calls: &mut impl Calls) -> Result<u64, Error> {
     if count > MAX_BATCH {
         return Err(Error::InvalidArgument);
     }
-    memory.check(list, if mutant!(BatchUnchecked) { BYTES } else { count * BYTES })?;
-    for number in 0..count {
-        let place = list + number * BYTES;
-        // Copied once: the id that is checked is the one that is run.
-        let [id, arguments @ ..] = memory.load(place)?;
-        let Reply { status, value } = call(id, arguments);
-        memory.store(place + RESULTS, [status, if status == 0 { value } else { 0 }])?;
-        if mutant!(BatchStopsAtError) && status != 0 {
+    let entries = memory.entries(list, count);
+    #[cfg(feature = "mutants")]
+    if mutant!(BatchUnchecked) && entries.is_err() {
+        memory.entries(list, 1)?.for_each(|entry| entry.store(make(&entry, calls).reply));
+    }
+    let mut done = 0;
+    for entry in entries? {
+        let Done { reply, is_enough } = make(&entry, calls);
+        entry.store(reply);
+        done += 1;
+        if mutant!(BatchStopsAtError) && reply.status != 0 {
             return Ok(count);
         }
-        if is_enough(id) {
-            return Ok(number + 1);
+        if is_enough {
+            break;
         }
     }
-    Ok(count)
+    Ok(done)
+}
+
+/// The arguments of a plain call go straight into its registers.
+#[inline]
+fn make(entry: &impl ListEntry, calls: &mut impl Calls) -> Done {
+    let id = entry.id();
+    let call = calls.plain(id);
+    let arguments = entry.arguments();
+    match call {
+        Some(call) => Done { reply: make_call(call, arguments), is_enough: false },
+        None => calls.make(id, arguments),
+    }
 }

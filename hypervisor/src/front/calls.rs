@@ -3,7 +3,7 @@
 //! Each function below checks its arguments as claims of a stranger and touches the caller's domain only. The
 //! chapter of `spec/` with the extension's name states what each promises.
 
-use super::batch;
+use super::batch::{self, Done};
 use super::decode::{Arguments, arguments, extension_version};
 use super::fast::{self, Reply};
 use super::frames;
@@ -29,7 +29,7 @@ const MAX_POPULATE_PAGES: u64 = 32;
 /// Most calls of a batch that may be long by themselves; behind the last one the batch ends short.
 const MAX_LONG_CALLS: u32 = 4;
 /// It also ends short behind a long call when it has taken so long.
-const LONG_BATCH_NS: u64 = 20_000;
+const LONG_BATCH_NS: u32 = 20_000;
 
 /// A call of the guest kernel that needs all its registers: `rax` and `rdx` get status and value, all else stays.
 pub fn call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
@@ -66,16 +66,33 @@ pub(super) fn clock() -> Result<u64, Error> {
 }
 
 pub(super) fn batch(domain: &Domain, list: u64, count: u64) -> Result<u64, Error> {
-    let (began, mut long_calls) = (time::now_ns_by_call(), 0);
-    let call = |id, arguments| run_in_batch(id, arguments);
-    let is_enough = |id| {
-        if !is_long(domain, id) {
-            return false;
+    batch::run(&domain.memory, list, count, &mut Batch { domain, began: time::now(), long_calls: 0 })
+}
+
+/// A batch that is being made.
+struct Batch<'a> {
+    domain: &'a Domain,
+    /// Tick at which it began.
+    began: u64,
+    long_calls: u32,
+}
+
+impl batch::Calls for Batch<'_> {
+    #[inline]
+    fn plain(&self, id: u64) -> Option<fast::Call> {
+        fast::plain_call(id)
+    }
+
+    #[inline(never)]
+    fn make(&mut self, id: u64, arguments: Arguments) -> Done {
+        let reply = run_in_batch(id, arguments);
+        if !is_long(self.domain, id) {
+            return Done { reply, is_enough: false };
         }
-        long_calls += 1;
-        long_calls == MAX_LONG_CALLS || time::now_ns_by_call() - began > LONG_BATCH_NS
-    };
-    batch::run(&domain.memory, list, count, call, is_enough)
+        self.long_calls += 1;
+        let takes_long = || time::now() - self.began > time::ticks(LONG_BATCH_NS);
+        Done { reply, is_enough: self.long_calls == MAX_LONG_CALLS || takes_long() }
+    }
 }
 
 fn run_in_batch(id: u64, arguments: Arguments) -> Reply {

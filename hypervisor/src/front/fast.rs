@@ -63,6 +63,14 @@ pub fn call(id: u64) -> Option<Call> {
     (call as usize != pvops_long_call as *const () as usize).then_some(call)
 }
 
+/// The call `id`, if a batch makes it without further thought.
+#[must_use]
+#[inline]
+pub fn plain_call(id: u64) -> Option<Call> {
+    let place = place(id)?;
+    matches!(NUMBERS[place], FIRST_PLAIN..=LAST_PLAIN).then(|| call_table::call(place))
+}
+
 /// Makes the call `id`; one that does not return to its caller is refused.
 #[must_use]
 pub fn make(id: u64, arguments: [u64; 4]) -> Reply {
@@ -110,6 +118,10 @@ macro_rules! calls {
     };
 }
 
+/// The numbers of plain calls, which stand first.
+const FIRST_PLAIN: u8 = NUMBERS[(Base::Version.id().0 >> 12 | Base::Version.id().0 & 15) as usize];
+const LAST_PLAIN: u8 = NUMBERS[(Sched::Yield.id().0 >> 12 | Sched::Yield.id().0 & 15) as usize];
+
 /// What has no function.
 pub(crate) extern "C" fn unknown(_: u64, _: u64, _: u64, _: u64) -> Reply {
     if mutant!(UnknownIsInvalid) {
@@ -121,10 +133,22 @@ pub(crate) extern "C" fn unknown(_: u64, _: u64, _: u64, _: u64) -> Reply {
 calls! {
     long: Cpu::Iret.id(), Sched::Shutdown.id();
     fast:
+    // Plain ones: not long by themselves, and meaning the same in a batch.
     Base::Version.id() => version: |_, _| calls::version();
+    Base::Probe.id() => probe: |_, [extension, ..]| calls::probe(extension);
+    Event::Send.id() => send: |caller, [port, ..]| calls::send(caller.domain, port);
+    Event::Unmask.id() => unmask: |caller, [port, ..]| calls::unmask(caller.domain, port);
+    Event::Eoi.id() => end_interrupt: |caller, [port, ..]| calls::end_interrupt(caller.domain, port);
+    // Going back delivers; there is nothing else to do.
+    Event::Deliver.id() => deliver: |_, [unused, ..]|
+        if mutant!(UnusedMustBeZero) && unused != 0 { Err(Error::InvalidArgument) } else { Ok(0) };
+    Time::Clock.id() => clock: |_, _| calls::clock();
+    Time::SetDeadline.id() => set_deadline: |caller, [deadline_ns, ..]|
+        calls::set_deadline(caller.domain, caller.vcpu, deadline_ns);
+    Sched::Yield.id() => yield_now: |_, _| calls::yield_now();
+    // The others.
     Base::Implementation.id() => implementation: |_, _| Ok(implementation::PVOPS_HYPERVISOR.into());
     Base::ImplementationVersion.id() => implementation_version: |_, _| Ok(1);
-    Base::Probe.id() => probe: |_, [extension, ..]| calls::probe(extension);
     Base::Batch.id() => batch: |caller, [list, count, ..]| calls::batch(caller.domain, list, count);
     Cpu::RegisterArea.id() => register_area: |caller, [address, ..]|
         cpu_calls::register_area(caller.domain, caller.vcpu, address);
@@ -143,12 +167,6 @@ calls! {
     Event::RegisterPage.id() => register_page: |caller, [address, ..]| calls::register_page(caller.domain, address);
     Event::Bind.id() => bind: |caller, [kind, argument, vcpu, _]| calls::bind(caller.domain, kind, argument, vcpu);
     Event::Unbind.id() => unbind: |caller, [port, ..]| calls::unbind(caller.domain, port);
-    Event::Send.id() => send: |caller, [port, ..]| calls::send(caller.domain, port);
-    Event::Unmask.id() => unmask: |caller, [port, ..]| calls::unmask(caller.domain, port);
-    Event::Eoi.id() => end_interrupt: |caller, [port, ..]| calls::end_interrupt(caller.domain, port);
-    // Going back delivers; there is nothing else to do.
-    Event::Deliver.id() => deliver: |_, [unused, ..]|
-        if mutant!(UnusedMustBeZero) && unused != 0 { Err(Error::InvalidArgument) } else { Ok(0) };
     Mmu::LoadRoot.id() => load_root: |caller, [root, flags, user_root, _]|
         calls::load_root(caller.domain, caller.vcpu, root, flags, user_root);
     Mmu::FlushPage.id() => flush_page: |caller, [address, mask, base, _]|
@@ -162,15 +180,11 @@ calls! {
     Mmu::ReleaseRoot.id() => release_root: |caller, [root, ..]| calls::release_root(caller.domain, root);
     Mmu::SetCommonSlots.id() => set_common_slots: |caller, [address, ..]|
         calls::set_common_slots(caller.domain, address);
-    Time::Clock.id() => clock: |_, _| calls::clock();
     Time::WallClock.id() => wall_clock: |_, _| Ok(time::wall_ns());
-    Time::SetDeadline.id() => set_deadline: |caller, [deadline_ns, ..]|
-        calls::set_deadline(caller.domain, caller.vcpu, deadline_ns);
     Console::Write.id() => write_console: |caller, [address, bytes, ..]|
         calls::write_console(caller.domain, address, bytes);
     Console::Read.id() => read_console: |caller, [address, room, ..]|
         calls::read_console(caller.domain, address, room);
-    Sched::Yield.id() => yield_now: |_, _| calls::yield_now();
     Sched::Block.id() => block: |caller, _| calls::block(caller.vcpu);
 }
 pub(crate) use call_functions;
@@ -207,6 +221,19 @@ mod tests {
         ] {
             assert_eq!(call(id.0).map(|call| call as usize), Some(function as usize), "{:#x}", id.0);
         }
+    }
+
+    #[test]
+    fn plain_calls_are_fast_ones_and_known() {
+        let plain: Vec<u64> = (0..1 << 20).filter(|id| plain_call(*id).is_some()).collect();
+        assert_eq!(plain.len(), 9);
+        for id in plain {
+            assert!(call(id).is_some() && is_call(id), "{id:#x}");
+        }
+        for id in [Base::Batch.id(), Sched::Block.id(), Mmu::FlushAll.id(), Mmu::Populate.id()] {
+            assert!(plain_call(id.0).is_none(), "a batch refuses it or counts it");
+        }
+        assert!(plain_call(1 << 32 | Base::Version.id().0).is_none());
     }
 
     #[test]

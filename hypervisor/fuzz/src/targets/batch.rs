@@ -2,8 +2,8 @@
 //! vCPU would, or as a call does that stores into it.
 
 use crate::Outcome;
-use hypervisor::front::batch::{self, ListMemory};
-use hypervisor::front::fast::Reply;
+use hypervisor::front::batch::{self, Calls, Done, ListEntry, ListMemory};
+use hypervisor::front::fast::{Call, Reply};
 use pvops_abi::error::Error;
 use pvops_abi::layout::{BatchEntry, MAX_BATCH};
 use std::cell::{Cell, RefCell};
@@ -12,45 +12,51 @@ use std::cell::{Cell, RefCell};
 const WORDS: usize = 1024;
 const START: u64 = 4096;
 const ENTRY_BYTES: u64 = size_of::<BatchEntry>() as u64;
+const ENTRY_WORDS: usize = size_of::<BatchEntry>() / 8;
 
 /// Memory that counts what is done to it.
 struct Memory {
     words: RefCell<Vec<u64>>,
-    checked: Cell<Option<(u64, u64)>>,
-    loads: Cell<u64>,
+    was_checked: Cell<bool>,
+    ids: Cell<u64>,
+    arguments: Cell<u64>,
     stores: Cell<u64>,
 }
 
-impl Memory {
-    fn index(&self, address: u64) -> usize {
-        let (start, bytes) = self.checked.get().expect("the list is checked before it is touched");
-        assert!(address >= start && address + 8 <= start + bytes, "{address:#x} is outside the list");
-        (address - START) as usize / 8
-    }
+/// An entry, by its first word.
+struct Entry<'a> {
+    memory: &'a Memory,
+    word: usize,
 }
 
 impl ListMemory for Memory {
-    fn check(&self, address: u64, bytes: u64) -> Result<(), Error> {
-        let end = address.checked_add(bytes).ok_or(Error::BadAddress)?;
-        if !address.is_multiple_of(8) || address < START || end > START + WORDS as u64 * 8 {
+    fn entries(&self, list: u64, count: u64) -> Result<impl Iterator<Item = impl ListEntry>, Error> {
+        let end = list.checked_add(count * ENTRY_BYTES).ok_or(Error::BadAddress)?;
+        if !list.is_multiple_of(8) || list < START || end > START + WORDS as u64 * 8 {
             return Err(Error::BadAddress);
         }
-        assert!(self.checked.replace(Some((address, bytes))).is_none(), "checked once");
-        Ok(())
+        assert!(!self.was_checked.replace(true), "checked once");
+        let first = (list - START) as usize / 8;
+        Ok((0..count as usize).map(move |number| Entry { memory: self, word: first + number * ENTRY_WORDS }))
+    }
+}
+
+impl ListEntry for Entry<'_> {
+    fn id(&self) -> u64 {
+        self.memory.ids.set(self.memory.ids.get() + 1);
+        self.memory.words.borrow()[self.word]
     }
 
-    fn load(&self, address: u64) -> Result<[u64; 5], Error> {
-        self.loads.set(self.loads.get() + 1);
-        let last = self.index(address + 32);
-        let words = self.words.borrow();
-        Ok(core::array::from_fn(|word| words[last - 4 + word]))
+    fn arguments(&self) -> [u64; 4] {
+        self.memory.arguments.set(self.memory.arguments.get() + 1);
+        let words = self.memory.words.borrow();
+        core::array::from_fn(|argument| words[self.word + 1 + argument])
     }
 
-    fn store(&self, address: u64, results: [u64; 2]) -> Result<(), Error> {
-        self.stores.set(self.stores.get() + 1);
-        let last = self.index(address + 8);
-        self.words.borrow_mut()[last - 1..=last].copy_from_slice(&results);
-        Ok(())
+    fn store(&self, reply: Reply) {
+        self.memory.stores.set(self.memory.stores.get() + 1);
+        let end = self.word + ENTRY_WORDS;
+        self.memory.words.borrow_mut()[end - 2..end].copy_from_slice(&[reply.status, reply.value]);
     }
 }
 
@@ -62,31 +68,50 @@ pub fn run(input: &[u8]) -> Outcome {
     contents.resize(WORDS, 0);
     let memory = Memory {
         words: RefCell::new(contents),
-        checked: Cell::new(None),
-        loads: Cell::new(0),
+        was_checked: Cell::new(false),
+        ids: Cell::new(0),
+        arguments: Cell::new(0),
         stores: Cell::new(0),
     };
-    let mut calls = Vec::new();
-    let done = batch::run(
-        &memory,
-        *list,
-        *count,
-        |id, arguments| {
-            calls.push(id);
-            // The call writes into the list, or anywhere, and returns what it likes.
-            let [target, value, ..] = arguments;
-            let mut words = memory.words.borrow_mut();
-            words[target as usize % WORDS] = value;
-            Reply { status: if id % 3 == 0 { 0 } else { Error::Denied.to_status() as u64 }, value: id }
-        },
-        |id| id % (enough % 64 + 2) == 0,
-    );
+    let mut calls = Made { memory: &memory, enough: enough % 64 + 2, ids: Vec::new() };
+    let done = batch::run(&memory, *list, *count, &mut calls);
+    let calls = calls.ids;
     judge(&memory, *list, *count, &calls, done)
+}
+
+/// The calls that were made.
+struct Made<'a> {
+    memory: &'a Memory,
+    enough: u64,
+    ids: Vec<u64>,
+}
+
+impl Calls for Made<'_> {
+    fn plain(&self, _: u64) -> Option<Call> {
+        None
+    }
+
+    /// The call writes into the list, or anywhere, and returns what it likes.
+    fn make(&mut self, id: u64, target: u64, value: u64, _: u64, _: u64) -> Done {
+        self.ids.push(id);
+        self.memory.words.borrow_mut()[target as usize % WORDS] = value;
+        Done { reply: reply(id), is_enough: id.is_multiple_of(self.enough) }
+    }
+}
+
+/// What the call `id` returns.
+fn reply(id: u64) -> Reply {
+    Reply::from(if id.is_multiple_of(3) { Ok(id) } else { Err(Error::Denied) })
 }
 
 fn judge(memory: &Memory, list: u64, count: u64, calls: &[u64], done: Result<u64, Error>) -> Outcome {
     let made = calls.len() as u64;
-    assert!(made <= MAX_BATCH && memory.loads.get() == made && memory.stores.get() == made);
+    assert!(
+        made <= MAX_BATCH
+            && memory.ids.get() == made
+            && memory.arguments.get() == made
+            && memory.stores.get() == made
+    );
     let Ok(done) = done else {
         assert!(calls.is_empty(), "a refused batch has done something");
         return 1 + u64::from(count > MAX_BATCH);
@@ -95,10 +120,9 @@ fn judge(memory: &Memory, list: u64, count: u64, calls: &[u64], done: Result<u64
     assert!(done == count || done > 0, "a batch that ends short has done something");
     if let (Some(id), Some(number)) = (calls.last(), done.checked_sub(1)) {
         // Nothing comes behind the last result, so it stands.
-        let last = memory.index(list + number * ENTRY_BYTES + ENTRY_BYTES - 8);
-        let words = memory.words.borrow();
-        let expected = if id % 3 == 0 { [0, *id] } else { [Error::Denied.to_status() as u64, 0] };
-        assert_eq!(words[last - 1..=last], expected);
+        let end = ((list - START) / 8) as usize + (number as usize + 1) * ENTRY_WORDS;
+        let Reply { status, value } = reply(*id);
+        assert_eq!(memory.words.borrow()[end - 2..end], [status, value]);
     }
     8 + done * 2 + u64::from(done < count)
 }

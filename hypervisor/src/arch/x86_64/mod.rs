@@ -2,6 +2,7 @@
 
 pub mod apic;
 pub mod boot;
+pub mod call_list;
 pub mod call_table;
 pub mod console;
 pub mod cpu;

@@ -60,6 +60,8 @@ pub struct Entry {
     mail: AtomicU64,
     /// In ticks.
     deadline: AtomicU64,
+    /// The tick since which it waits for its CPU, if it does.
+    waits_since: AtomicU64,
     /// A root of the CPU that carries the domain's window.
     root: AtomicU64,
 }
@@ -75,6 +77,7 @@ static ENTRIES: [Entry; MAX_DOMAINS * MAX_VCPUS] = [const {
         seat: AtomicU8::new(Seat::NONE.to_bits()),
         mail: AtomicU64::new(0),
         deadline: AtomicU64::new(NEVER),
+        waits_since: AtomicU64::new(0),
         root: AtomicU64::new(0),
     }
 }; MAX_DOMAINS * MAX_VCPUS];
@@ -190,7 +193,9 @@ fn wake(entry: &Entry) {
         return;
     }
     let this = cpu();
-    this.ready.make_ready(entry.seat());
+    if this.ready.make_ready(entry.seat()) {
+        entry.begin_to_wait(time::now());
+    }
     this.reschedule.set(true);
 }
 
@@ -278,6 +283,7 @@ impl Entry {
     /// What waits for it concerns it no more: it starts anew.
     pub fn forget(&self) {
         self.set_deadline(NEVER);
+        self.begin_to_wait(time::now());
         self.mail.store(0, Ordering::SeqCst);
     }
 
@@ -305,6 +311,16 @@ impl Entry {
     /// Sets that root.
     pub fn set_root(&self, root: u64) {
         self.root.store(root, Ordering::Relaxed);
+    }
+
+    /// From `tick` on it is kept from running by others, if it is ready.
+    pub fn begin_to_wait(&self, tick: u64) {
+        self.waits_since.store(tick, Ordering::Relaxed);
+    }
+
+    /// The tick since which it waits, if it does.
+    pub fn waits_since(&self) -> u64 {
+        self.waits_since.load(Ordering::Relaxed)
     }
 
     /// The tick of its deadline, or [`NEVER`].

@@ -4,7 +4,7 @@ use super::Domain;
 use super::registry::Entry;
 use crate::arch::x86_64::registered::{Area, TrapTable, address_or_none, area_at};
 use crate::arch::x86_64::switch::Saved;
-use crate::arch::x86_64::{Frame, paging};
+use crate::arch::x86_64::{Frame, paging, time};
 use crate::mmu::shadow::LoadedRoot;
 use core::cell::Cell;
 use core::sync::atomic::AtomicU32;
@@ -103,6 +103,8 @@ pub struct Vcpu {
     pub last_calls: LastCalls,
     /// Its registers while another vCPU runs on its CPU.
     pub saved: Saved,
+    /// Ticks for which it was ready while others ran.
+    stolen: Cell<u64>,
     /// Translations loaded at faults that the guest did not see.
     pub hidden_faults: Cell<u64>,
 }
@@ -137,6 +139,7 @@ impl Vcpu {
             window_root,
             last_calls: LastCalls::new(),
             saved: Saved::new(frame),
+            stolen: Cell::new(0),
             hidden_faults: Cell::new(0),
         }
     }
@@ -169,6 +172,7 @@ impl Vcpu {
             &self.system_call_entry,
             &self.fast_system_call_entry,
             &self.double_fault_stack,
+            &self.stolen,
             &self.hidden_faults,
         ] {
             word.set(0);
@@ -181,6 +185,15 @@ impl Vcpu {
     pub fn set_area(&self, area: Option<Area>) {
         self.area.set(area);
         self.area_address.set(address_or_none(area));
+    }
+
+    /// It has the CPU since the tick `now`.
+    #[inline]
+    pub fn end_wait(&self, now: u64) {
+        self.stolen.set(self.stolen.get() + (now - self.entry.waits_since()));
+        if let Some(area) = self.area.get() {
+            area.set_stolen_ns(time::ns_for(self.stolen.get()));
+        }
     }
 
     /// Tells the entry code what it may do by itself, after a change of what the guest registered.

@@ -58,8 +58,8 @@ impl Seat {
 
 /// Decides among the ready vCPUs of one CPU, which alone asks.
 pub trait Policy {
-    /// `vcpu` became ready. No effect if it is ready already.
-    fn make_ready(&self, vcpu: Seat);
+    /// `vcpu` became ready. False, and no effect, if it was already.
+    fn make_ready(&self, vcpu: Seat) -> bool;
     /// `vcpu` blocked or stopped.
     fn remove(&self, vcpu: Seat);
     /// `vcpu` gives way to others of its priority.
@@ -138,10 +138,12 @@ impl Default for FixedPriority {
 }
 
 impl Policy for FixedPriority {
-    fn make_ready(&self, vcpu: Seat) {
-        if self.bits_before(vcpu).is_none() {
+    fn make_ready(&self, vcpu: Seat) -> bool {
+        let is_new = self.bits_before(vcpu).is_none();
+        if is_new {
             self.insert(vcpu);
         }
+        is_new
     }
 
     fn remove(&self, vcpu: Seat) {
@@ -209,8 +211,8 @@ mod tests {
     #[test]
     fn a_ready_vcpu_is_not_counted_twice() {
         let policy = FixedPriority::new();
-        policy.make_ready(seat(0, 3));
-        policy.make_ready(seat(0, 3));
+        assert!(policy.make_ready(seat(0, 3)));
+        assert!(!policy.make_ready(seat(0, 3)));
         policy.remove(seat(0, 3));
         assert_eq!(policy.next(), Seat::NONE);
     }
@@ -259,7 +261,7 @@ mod tests {
             let was_there = list.contains(&vcpu);
             match random >> 60 {
                 0..8 => {
-                    policy.make_ready(vcpu);
+                    assert_eq!(policy.make_ready(vcpu), !was_there);
                     if !was_there {
                         list.push(vcpu);
                     }

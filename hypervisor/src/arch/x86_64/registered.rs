@@ -167,6 +167,8 @@ impl Area {
         time_tsc, set_time_tsc: time_tsc;
         /// Nanoseconds per tick.
         time_mul, set_time_mul: time_mul;
+        /// Time for which it was ready while others ran.
+        stolen_ns, set_stolen_ns: stolen_ns;
         /// Faults that the guest did not see.
         hidden_faults, set_hidden_faults: hidden_faults;
     }

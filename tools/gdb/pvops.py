@@ -23,6 +23,7 @@ FRAME_WORDS = (
     "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi vector error rip cs rflags rsp ss".split()
 )
 FRAME = STACK_TOP - 8 * len(FRAME_WORDS)
+WITH_ERROR_CODE = (8, 10, 11, 12, 13, 14, 17, 21)
 
 
 class NotYet(gdb.GdbError):
@@ -187,7 +188,9 @@ class FrameCommand(Command):
     def invoke(self, argument, from_tty):
         per_cpu()
         frame = dict(zip(FRAME_WORDS, words(FRAME, len(FRAME_WORDS))))
-        for name in FRAME_WORDS:
+        if frame["vector"] not in WITH_ERROR_CODE:
+            del frame["error"]
+        for name in frame:
             print(f"{name:>6} {where(frame[name]) if name in ('rip', 'rsp') else f'{frame[name]:#018x}'}")
 
 
@@ -268,7 +271,7 @@ class Unwinder(gdb.unwinder.Unwinder):
     SYSCALL = b"\x0f\x05"
     RETURN = b"\xc3"
 
-    # What functions of the ABI keep, and the entry code therefore does not store for calls of the fast table.
+    # What functions of the ABI keep, and the entry code therefore stores for the long way only.
     KEPT = ("rbp", "rbx", "r12", "r13", "r14", "r15")
 
     def __init__(self):
@@ -280,7 +283,7 @@ class Unwinder(gdb.unwinder.Unwinder):
         try:
             if sp == FRAME and self.is_entry(pc):
                 saved = dict(zip(FRAME_WORDS, words(FRAME, len(FRAME_WORDS))))
-                if pc == self.fast_return:
+                if pc != self.long_return:
                     self.keep(pending, saved)
             elif pc > 2 and gdb.block_for_pc(pc) is None and memory(pc - 2, 3) == self.SYSCALL + self.RETURN:
                 # `syscall; ret`: the stub of the hypercall page, called like a function.
@@ -300,9 +303,9 @@ class Unwinder(gdb.unwinder.Unwinder):
     def is_entry(self, pc):
         """Whether it lies in the hypervisor's entry code, which calls Rust with the guest's registers on the stack."""
         if self.entries is None:
-            self.fast_return = address_of("pvops_fast_return")
+            self.long_return = address_of("pvops_leave")
             self.entries = [
-                (address_of("pvops_vector_stubs"), address_of("pvops_guest_copy")),
+                (address_of("pvops_vector_stubs"), address_of("pvops_entry_end")),
                 (address_of("pvops_system_call_entry"), address_of("pvops_compatibility_entry")),
             ]
         return any(start <= pc < end for start, end in self.entries)

@@ -62,6 +62,24 @@ impl LastCalls {
     }
 }
 
+/// What a guest kernel registered, for the entry code; nothing of it where a change of mode takes more than that code
+/// does: without an area, and with ports.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct ShortWays {
+    /// Entry for system calls; 0: none.
+    pub system_call_entry: u64,
+    /// Entry for events; 0: none.
+    pub event_entry: u64,
+    /// The trap table.
+    pub trap_table: TrapTable,
+}
+
+impl ShortWays {
+    /// Everything goes the long way.
+    pub const NONE: Self = Self { system_call_entry: 0, event_entry: 0, trap_table: TrapTable::NONE };
+}
+
 /// See the module. Touched only by the CPU that runs it.
 #[derive(Debug)]
 pub struct Vcpu {
@@ -87,8 +105,8 @@ pub struct Vcpu {
     pub event_entry: Cell<u64>,
     /// Entry for system calls; 0: none.
     pub system_call_entry: Cell<u64>,
-    /// The same, but 0 where a change of mode takes more than the entry code does: without an area, and with ports.
-    pub fast_system_call_entry: Cell<u64>,
+    /// What the entry code may do by itself.
+    pub short_ways: Cell<ShortWays>,
     /// Top of the stack for faults during delivery; 0: none.
     pub double_fault_stack: Cell<u64>,
     /// It sleeps until an event is pending.
@@ -131,7 +149,7 @@ impl Vcpu {
             trap_table: Cell::new(TrapTable::NONE),
             event_entry: Cell::new(0),
             system_call_entry: Cell::new(0),
-            fast_system_call_entry: Cell::new(0),
+            short_ways: Cell::new(ShortWays::NONE),
             double_fault_stack: Cell::new(0),
             blocked: Cell::new(false),
             first_root,
@@ -167,10 +185,10 @@ impl Vcpu {
         self.mode.set(Mode::Kernel);
         self.set_area(None);
         self.trap_table.set(TrapTable::NONE);
+        self.short_ways.set(ShortWays::NONE);
         for word in [
             &self.event_entry,
             &self.system_call_entry,
-            &self.fast_system_call_entry,
             &self.double_fault_stack,
             &self.stolen,
             &self.hidden_faults,
@@ -197,10 +215,16 @@ impl Vcpu {
     }
 
     /// Tells the entry code what it may do by itself, after a change of what the guest registered.
+    #[inline(never)]
     pub fn note_registrations(&self, domain: &Domain) {
         // The mutants of these ways are on the long one.
-        let is_fast = self.area.get().is_some() && !domain.devices.has_ports && !mutant!(any);
-        self.fast_system_call_entry.set(if is_fast { self.system_call_entry.get() } else { 0 });
+        let is_short = self.area.get().is_some() && !domain.devices.has_ports && !mutant!(any);
+        let ways = ShortWays {
+            system_call_entry: self.system_call_entry.get(),
+            event_entry: self.event_entry.get(),
+            trap_table: self.trap_table.get(),
+        };
+        self.short_ways.set(if is_short { ways } else { ShortWays::NONE });
     }
 
     /// Whether an event may be delivered now: always in user mode, by the guest's flag in kernel mode.

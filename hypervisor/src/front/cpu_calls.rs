@@ -36,6 +36,7 @@ pub(super) fn set_trap_table(domain: &Domain, vcpu: &Vcpu, address: u64, count: 
         return Err(Error::InvalidArgument);
     }
     vcpu.trap_table.set(TrapTable::at(&domain.memory, address, count)?);
+    vcpu.note_registrations(domain);
     Ok(0)
 }
 

@@ -25,7 +25,9 @@ const FIXED_FLAG: u64 = 1 << 1;
 /// Flags on entry to a handler.
 pub const ENTRY_FLAGS: u64 = INTERRUPT_FLAG | FIXED_FLAG;
 
-/// Delivers trap `number` to the guest kernel, or ends the domain if it cannot take it.
+/// Delivers trap `number` to the guest kernel, or ends the domain if it cannot take it. What happens all the time does not
+/// get here, see [`crate::arch::x86_64::deliver`].
+#[inline(never)]
 pub fn deliver(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, number: u64, error: u64, address: u64) {
     let Some(gate) = gate(vcpu, number) else { lifecycle::crash(domain, cause(number), address) };
     let masks = gate.flags & TrapGate::MASK_EVENTS != 0 && !mutant!(TrapsDoNotMask);
@@ -36,6 +38,7 @@ pub fn deliver(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, number: u64, err
 
 /// The kernel's stack cannot be written: the double-fault stack is the last resort.
 #[cold]
+#[inline(never)]
 fn deliver_double_fault(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, address: u64) {
     /// Bytes below its top that count as being on the stack, which is then full.
     const STACK_BYTES: u64 = 4096;
@@ -65,7 +68,7 @@ fn cause(number: u64) -> &'static str {
 }
 
 /// The gate of `number`, copied once from the guest's table. `None`: not registered, empty or malformed.
-#[inline]
+#[inline(never)]
 fn gate(vcpu: &Vcpu, number: u64) -> Option<TrapGate> {
     let gate = vcpu.trap_table.get().gate(number)?;
     let level = gate.flags & 3;
@@ -115,7 +118,6 @@ pub fn deliver_event(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
 
 /// Enters the guest kernel at `entry` on the right stack: the registered one from user mode, the interrupted
 /// one from kernel mode.
-#[inline(always)]
 fn enter_kernel(
     vcpu: &Vcpu,
     frame: &mut Frame,
@@ -133,7 +135,7 @@ fn enter_kernel(
 }
 
 /// Pushes the frame below `stack` and sets `frame` to the handler's start. Nothing changes on failure.
-#[inline(always)]
+#[inline(never)]
 fn push(
     vcpu: &Vcpu,
     frame: &mut Frame,
@@ -144,21 +146,16 @@ fn push(
 ) -> Result<(), NotAccessible> {
     let area = vcpu.area_or_none();
     let top = (stack & !15).wrapping_sub(size_of::<DeliveredFrame>() as u64);
-    let from_user = vcpu.mode.get() == Mode::User;
-    let (cs, ss, enabled) = if from_user {
-        (SELECTORS.user_cs, SELECTORS.user_ss, true)
-    } else {
-        (SELECTORS.kernel_cs, SELECTORS.kernel_ss, area.events_enabled())
+    let (cs, enabled) = match vcpu.mode.get() {
+        Mode::User => (SELECTORS.user_cs, true),
+        Mode::Kernel => (SELECTORS.kernel_cs, area.events_enabled()),
     };
     let rflags = virtual_flags(frame.rflags, enabled || mutant!(FrameHidesMask));
-    guest::push_trap(vcpu, top, frame, guest::Pushed { error, rflags, cs, ss })?;
-    if from_user {
-        exchange_gs_for_kernel(area);
-        vcpu.mode.set(Mode::Kernel);
-    }
-    if masks {
-        // Without an area, events are masked for ever.
-        area.set_events_enabled(false);
+    let gate_flags = if masks { TrapGate::MASK_EVENTS } else { 0 };
+    let user_gs = if mutant!(GsBaseLost) { area.user_gs_base() } else { 0 };
+    guest::push_trap(vcpu, top, frame, guest::Pushed { error, rflags, cs, gate_flags })?;
+    if mutant!(GsBaseLost) {
+        area.set_user_gs_base(user_gs);
     }
     frame.rsp = top;
     start_at(frame, entry);

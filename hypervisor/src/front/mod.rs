@@ -41,23 +41,46 @@ pub fn system_call(frame: &mut Frame) {
     }
 }
 
-/// A page fault at `address`: a translation to load, or one for the guest to see.
+/// What [`resolve`] says of a translation that is loaded now.
+pub const LOADED: u64 = u64::MAX;
+/// And of one that cannot be loaded; neither is an error code.
+pub const EXHAUSTED: u64 = u64::MAX - 1;
+
+/// A page fault of a guest at `address` that the hardware gives this error code: loads the translation behind its back, or
+/// tells the error code that it is to see. The entry code calls it, and looks at the numbers.
+pub fn resolve(address: u64, hardware_error: u64) -> u64 {
+    let is_user = current_vcpu().mode.get() == Mode::User;
+    outcome(address, Access::from_error_code(hardware_error, is_user))
+}
+
+/// A page fault the long way.
+#[inline(never)]
 pub fn page_fault(frame: &mut Frame, address: u64) {
     let (domain, vcpu) = (domain(), current_vcpu());
-    let access = Access::from_error_code(frame.error, vcpu.mode.get() == Mode::User);
-    match load(domain, vcpu, address, access) {
-        Ok(()) => {}
-        Err(Failure::Fault(code)) => {
+    match resolve(address, frame.error) {
+        LOADED => {}
+        EXHAUSTED => lifecycle::crash(domain, "out of shadow tables", address),
+        code => {
             if let Some(area) = vcpu.area.get().filter(|_| !mutant!(FaultAddressLost)) {
                 area.set_fault_address(address);
             }
             frames::deliver(domain, vcpu, frame, vector::PAGE_FAULT, code, address);
         }
-        Err(Failure::PoolExhausted) => lifecycle::crash(domain, "out of shadow tables", address),
+    }
+}
+
+/// [`load`] in one word.
+#[inline(never)]
+fn outcome(address: u64, access: Access) -> u64 {
+    match load(domain(), current_vcpu(), address, access) {
+        Ok(()) => LOADED,
+        Err(Failure::Fault(code)) => code,
+        Err(Failure::PoolExhausted) => EXHAUSTED,
     }
 }
 
 /// Loads the translation of `address` behind the guest's back.
+#[inline(always)]
 fn load(domain: &Domain, vcpu: &Vcpu, address: u64, access: Access) -> Result<(), Failure> {
     let root = vcpu.root.get().number;
     domain.mmu.lock().fault(&domain.memory, root, address, access)?;
@@ -71,9 +94,7 @@ fn load(domain: &Domain, vcpu: &Vcpu, address: u64, access: Access) -> Result<()
 /// A fault while the hypervisor copied guest memory by the guest's addresses, on behalf of its kernel. True:
 /// the copy may go on.
 pub fn copy_fault(address: u64, write: bool) -> bool {
-    let access = if write { Access::KERNEL_WRITE } else { Access::KERNEL_READ };
-    let domain = domain();
-    load(domain, current_vcpu(), address, access).is_ok()
+    outcome(address, if write { Access::KERNEL_WRITE } else { Access::KERNEL_READ }) == LOADED
 }
 
 /// Any other exception of the guest.
@@ -107,35 +128,45 @@ fn breakpoint_or_protection(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
     }
 }
 
-/// Last step on the way to the guest.
-#[inline]
-pub fn leave(frame: &mut Frame) {
+/// Last step on the way to the guest. True: the entry code is to deliver an event.
+pub fn leave(frame: &mut Frame) -> bool {
     if cpu().reschedule.get() {
         turn::choose(frame);
     }
     let vcpu = current_vcpu();
     if vcpu.has_pending_event() || !is_canonical(frame.rip) {
-        see_to(frame);
-    } else {
-        show(vcpu);
+        return see_to(frame);
     }
+    show(vcpu);
+    false
 }
 
 /// Something is to be seen to before the guest goes on.
 #[inline(never)]
-fn see_to(frame: &mut Frame) {
+fn see_to(frame: &mut Frame) -> bool {
     let vcpu = current_vcpu();
-    if vcpu.has_pending_event()
-        && vcpu.accepts_events()
-        && vcpu.event_entry.get() != 0
-        && !mutant!(NeverDelivered)
-    {
-        frames::deliver_event(domain(), vcpu, frame);
+    if vcpu.has_pending_event() && vcpu.accepts_events() {
+        if vcpu.short_ways.get().event_entry != 0 {
+            // Out of a program's view, delivery leads by itself; a system call the long way has not left it.
+            if vcpu.mode.get() == Mode::Kernel {
+                paging::load_view(vcpu.root.get().kernel);
+            }
+            return true;
+        }
+        if vcpu.event_entry.get() != 0 && !mutant!(NeverDelivered) {
+            deliver_event(frame);
+        }
     }
     if !is_canonical(frame.rip) {
         frames::deliver(domain(), vcpu, frame, vector::GENERAL_PROTECTION, 0, 0);
     }
     show(vcpu);
+    false
+}
+
+/// Delivers an event the long way.
+pub fn deliver_event(frame: &mut Frame) {
+    frames::deliver_event(domain(), current_vcpu(), frame);
 }
 
 /// The view and the ports of the vCPU's mode.

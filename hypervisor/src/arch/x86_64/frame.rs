@@ -20,9 +20,9 @@ pub struct Frame {
     pub rdx: u64,
     pub rsi: u64,
     pub rdi: u64,
-    /// Vector of the entry; [`SYSTEM_CALL_VECTOR`] for `syscall`.
+    /// What the long way is to see to: the vector of the entry, as a byte with its sign, or one of those below.
     pub vector: u64,
-    /// The hardware's error code, or 0.
+    /// The hardware's error code, at exceptions that have one.
     pub error: u64,
     pub rip: u64,
     pub cs: u64,
@@ -33,6 +33,10 @@ pub struct Frame {
 
 /// [`Frame::vector`] of an entry by `syscall`.
 pub const SYSTEM_CALL_VECTOR: u64 = 0x100;
+/// [`Frame::vector`] when what the guest wanted is done, and only what happened meanwhile is to be seen to.
+pub const LEAVING_VECTOR: u64 = 0x101;
+/// [`Frame::vector`] when an event is to be delivered, which the guest accepts.
+pub const EVENT_VECTOR: u64 = 0x102;
 
 impl Frame {
     /// All of it, in the order above.

@@ -3,7 +3,7 @@
 //! No Rust reference to plain data in guest memory exists: shared words are atomics, everything else is copied
 //! once, and the copy is checked. A guest may change its memory at any time from another vCPU.
 
-use super::entry::{pvops_guest_copy, pvops_push_trap};
+use super::deliver::{pvops_guest_copy, pvops_push_trap};
 use super::frame::Frame;
 use super::layout::{DOMAIN_MEMORY, DOMAIN_STATE};
 use super::percpu::cpu;
@@ -251,21 +251,20 @@ pub struct Pushed {
     pub error: u64,
     /// The guest's flags, with its virtual interrupt flag.
     pub rflags: u64,
-    /// `cs` as guests see it.
+    /// `cs` as guests see it; `ss` follows from it.
     pub cs: u16,
-    /// `ss` likewise.
-    pub ss: u16,
+    /// Flags of a gate: whether it masks events.
+    pub gate_flags: u64,
 }
 
 /// Stores a [`DeliveredFrame`](pvops_abi::layout::frame::DeliveredFrame) at the guest-virtual `top`, a multiple of 16, in
-/// the kernel view, which stays loaded. Faults there are served as the guest kernel's own stores; what cannot be
-/// served is the error.
+/// the kernel view, which stays loaded; then enters the kernel's mode. Faults there are served as the guest kernel's own
+/// stores; what cannot be served is the error, and nothing has changed then.
 ///
 /// # Errors
 /// [`NotAccessible`].
-#[inline]
 pub fn push_trap(vcpu: &Vcpu, top: u64, frame: &Frame, pushed: Pushed) -> Result<(), NotAccessible> {
-    let Pushed { error, rflags, cs, ss } = pushed;
+    let Pushed { error, rflags, cs, gate_flags } = pushed;
     if !is_guest_range(top) {
         return Err(NotAccessible);
     }
@@ -274,7 +273,7 @@ pub fn push_trap(vcpu: &Vcpu, top: u64, frame: &Frame, pushed: Pushed) -> Result
     cpu().guest_faults_left.set(MOST_FAULTS);
     // SAFETY: the target lies outside the hypervisor's slots, so only guest memory is touched there. A fault ends the
     // stores and returns 0.
-    let done = unsafe { pvops_push_trap(top, frame, error, rflags, cs.into(), ss.into()) };
+    let done = unsafe { pvops_push_trap(top, rflags, error, gate_flags, frame, cs.into()) };
     cpu().guest_faults_left.set(0);
     if done != 0 { Ok(()) } else { Err(NotAccessible) }
 }

@@ -6,6 +6,7 @@ pub mod call_list;
 pub mod call_table;
 pub mod console;
 pub mod cpu;
+pub mod deliver;
 pub mod entry;
 pub mod frame;
 pub mod guest;

@@ -1,7 +1,7 @@
 //! Per-CPU data, at the same virtual address on every CPU.
 
 use super::frame::Frame;
-use super::layout::{CPU_PAGES, cpu_pages};
+use super::layout::{CPU_PAGES, IMAGE, cpu_pages};
 use super::segments::{GlobalDescriptorTable, TaskState};
 use crate::domain::registry::Entry;
 use crate::sched::{FixedPriority, MAX_READY, Seat};
@@ -37,6 +37,8 @@ pub struct PerCpu {
     /// Not 0 while guest memory is accessed through the guest's own addresses: how many faults may still be served
     /// there before the access counts as failed.
     pub guest_faults_left: Cell<u32>,
+    /// The address of the guest's last page fault: CR2 is lost when a frame for it cannot be stored at once.
+    pub fault_address: Cell<u64>,
     /// Number, plus 1, of the domain whose I/O ports the bitmap opens; 0: nobody's.
     pub ports_of: Cell<u32>,
     /// Root that maps only the hypervisor, for idling without a domain.
@@ -67,6 +69,18 @@ pub fn cpu() -> &'static PerCpu {
     // SAFETY: boot maps a zeroed page of this CPU's own there, before any code that can get here runs on the
     // CPU. Only this CPU can reach it, all its fields are cells, and references never leave the CPU.
     unsafe { &*((CPU_PAGES + cpu_pages::DATA) as *const PerCpu) }
+}
+
+/// Where a field of this CPU's data stands, counted from the image: for the entry code, which is `rip`-relative.
+#[must_use]
+pub const fn field(offset: usize) -> u64 {
+    CPU_PAGES - IMAGE + cpu_pages::DATA + offset as u64
+}
+
+/// Where a field of the frame at the top of this CPU's stack stands, likewise.
+#[must_use]
+pub const fn frame_field(offset: usize) -> u64 {
+    FRAME - IMAGE + offset as u64
 }
 
 /// Where the entry code stores the guest's registers: always the same place, the top of this CPU's stack.

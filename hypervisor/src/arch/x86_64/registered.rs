@@ -25,6 +25,7 @@ macro_rules! area_words {
 
 /// The trap table of a vCPU, in its registered place: its first gate and how many there are.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct TrapTable {
     base: u64,
     count: u64,
@@ -33,6 +34,10 @@ pub struct TrapTable {
 impl TrapTable {
     /// No gate.
     pub const NONE: Self = Self { base: 0, count: 0 };
+    /// Offsets of its fields, for the entry code.
+    pub(super) const BASE: usize = offset_of!(Self, base);
+    /// See [`Self::BASE`].
+    pub(super) const COUNT: usize = offset_of!(Self, count);
 
     /// `count` gates at guest-physical `address`.
     ///

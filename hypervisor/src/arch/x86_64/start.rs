@@ -2,12 +2,11 @@
 //!
 //! Resident, because code cannot unmap itself.
 
-use super::frame::Frame;
+use super::frame::{Frame, LEAVING_VECTOR};
 use super::layout::{BOOT_PHYSICAL, CPU_PAGES, IMAGE, cpu_pages};
 use super::percpu::{FRAME, cpu as this_cpu};
 use super::{apic, cpu, entry};
 use crate::domain::registry;
-use crate::front;
 use crate::mmu::bits::FRAME as FRAME_BITS;
 use crate::mmu::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS, index};
 use core::arch::asm;
@@ -96,9 +95,9 @@ pub fn serve_on_fresh_stack() -> ! {
 extern "C" fn serve() -> ! {
     this_cpu().reschedule.set(true);
     // SAFETY: `FRAME` is the top of this CPU's stack, above what this function uses (`FIRST_STACK_TOP`), and a `Frame`
-    // takes any bytes; `pvops_leave` takes everything from it.
+    // takes any bytes: nothing else is looked at before somebody's turn fills it.
     unsafe {
-        front::leave(&mut *(FRAME as *mut Frame));
-        entry::pvops_leave()
+        (*(FRAME as *mut Frame)).vector = LEAVING_VECTOR;
+        entry::pvops_serve()
     }
 }

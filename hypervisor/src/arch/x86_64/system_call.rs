@@ -1,18 +1,20 @@
 //! `syscall`: calls of a guest kernel, system calls of its programs, and the way back by `CPU.IRET`.
 //!
 //! The three that happen all the time are served here and in [`crate::front::fast`] without storing every register.
-//! Whatever is not usual goes the long way: the whole [`Frame`] is stored, and [`super::trap::from_guest`] begins anew
-//! from the state at the `syscall`. So the short ways may give up at any point before they change anything.
+//! An event that became pending meanwhile is delivered by [`super::deliver`]. Whatever is not usual goes the long way: the
+//! whole [`Frame`] is stored, and [`super::trap::from_guest`] begins anew from the state at the `syscall`. So the short
+//! ways may give up at any point before they change anything.
 //!
 //! On entry `rcx` and `r11` hold `rip` and `rflags`, which the guest has lost to the instruction, and are free once
 //! stored; `rsp` is the guest's until the frame's place is loaded. FMASK has cleared IF, DF, AC, TF and NT. Nothing
 //! that can fault runs on the guest's stack pointer: NMIs and machine checks have stacks of their own.
+//!
+//! The frame's `cs` and `ss` are never stored here: since the first guest was entered, ring 3's stand there, and there
+//! are no others that a guest could have.
 
-use super::frame::{Frame, SYSTEM_CALL_VECTOR};
-use super::layout::{CPU_OFFSET, cpu_pages};
-use super::percpu::PerCpu;
-use super::segments::selector;
-use crate::domain::vcpu::{LAST_CALLS, LastCalls, MadeCall, Vcpu};
+use super::frame::{Frame, LEAVING_VECTOR, SYSTEM_CALL_VECTOR};
+use super::percpu::{self, PerCpu};
+use crate::domain::vcpu::{LAST_CALLS, LastCalls, MadeCall, ShortWays, Vcpu};
 use crate::front::{fast, frames};
 use crate::mmu::shadow::LoadedRoot;
 use core::arch::global_asm;
@@ -43,16 +45,6 @@ pub fn make(call: fast::Call, [first, second, third, fourth]: [u64; 4]) -> fast:
     unsafe { call(first, second, third, fourth) }
 }
 
-/// A field of the frame at the top of this CPU's stack, relative to the image.
-const fn frame(offset: usize) -> u64 {
-    CPU_OFFSET + cpu_pages::STACK_TOP - size_of::<Frame>() as u64 + offset as u64
-}
-
-/// A field of this CPU's data.
-const fn cpu(offset: usize) -> u64 {
-    CPU_OFFSET + cpu_pages::DATA + offset as u64
-}
-
 /// The calls' ids that have a place in the table of [`fast`]: extension below 8, function below 16.
 const ID_MASK: i32 = !0x7_000f;
 /// Bytes of a remembered call.
@@ -60,25 +52,15 @@ const CALL_BYTES: u64 = size_of::<MadeCall>() as u64;
 const _: () = assert!(size_of::<MadeCall>() == 16 && offset_of!(MadeCall, id) == 0);
 const _: () = assert!(offset_of!(MadeCall, first_argument) == 8 && LAST_CALLS.is_power_of_two());
 
+/// What the instruction and the short ways leave out of a whole frame, but for the registers that a function keeps.
 macro_rules! store_rest {
     () => {
-        "mov qword ptr [rsp + {ss}], {user_data}
-         mov qword ptr [rsp + {cs}], {user_code}
-         mov qword ptr [rsp + {error}], 0
-         mov qword ptr [rsp + {vector}], {system_call}
-         mov rcx, [rsp + {rip}]
+        "mov rcx, [rsp + {rip}]
          mov [rsp + {rcx}], rcx
          mov rcx, [rsp + {rflags}]
          mov [rsp + {r11}], rcx
          mov [rsp + {rax}], rax
-         mov [rsp + {rdx}], rdx
-         mov [rsp + {rbx}], rbx
-         mov [rsp + {rbp}], rbp
-         mov [rsp + {r12}], r12
-         mov [rsp + {r13}], r13
-         mov [rsp + {r14}], r14
-         mov [rsp + {r15}], r15
-         mov rdi, rsp"
+         mov [rsp + {rdx}], rdx"
     };
 }
 
@@ -118,7 +100,7 @@ global_asm!(
     "test rax, {id_mask}",
     "jnz 40f",
     ".if {all_long}", // What mutants do to registers is on the long way.
-    "jmp 61f",
+    "jmp 62f",
     ".endif",
     "imul eax, eax, {to_place}", // Extension and function, apart in `eax`, side by side at its top.
     "shr eax, 25",
@@ -134,10 +116,11 @@ global_asm!(
     "31:",
     "cmp byte ptr [rip + __ehdr_start + {reschedule}], 0",
     "jne 30f",
-    "mov rcx, [rip + __ehdr_start + {vcpu}]",
-    "mov rcx, [rcx + {area}]",
-    "cmp byte ptr [rcx + {pending}], 0",
-    "jne 30f",
+    "mov r9, [rip + __ehdr_start + {vcpu}]",
+    "mov r10, [r9 + {area}]",
+    "cmp byte ptr [r10 + {pending}], 0",
+    "jne 33f",
+    "32:",
     "mov rcx, [rsp + {rip}]",
     "cmp rcx, [rip + 39f]",
     "je 30f",
@@ -151,11 +134,19 @@ global_asm!(
     "mov r10, [rsp + {r10}]",
     "mov rsp, [rsp + {rsp}]",
     "sysretq",
+    // --- An event is pending. If the caller, a kernel, accepts it: as if it came at the return.
+    "33:",
+    "mov rsi, [r9 + {event_entry}]",
+    "test rsi, rsi",
+    "jz 30f",
+    "cmp byte ptr [r10 + {enabled}], 0",
+    "je 32b",
+    store_rest!(),
+    "jmp pvops_deliver_event",
     // --- Something is to be seen to before the guest goes on.
     "30:",
-    store_rest!(),
-    "call {leave}",
-    "jmp pvops_leave",
+    "mov r11d, {leaving}",
+    "jmp 61f",
     "40:",
     "mov rax, {not_supported}",
     "xor edx, edx",
@@ -205,12 +196,14 @@ global_asm!(
     ".globl pvops_long_call",
     "pvops_long_call:",
     "add rsp, 8",
-    "61:",
+    "62:",
     "mov rax, [rsp + {rax}]",
     "60:",
+    "mov r11d, {system_call}",
+    "61:",
+    "mov [rsp + {vector}], r11",
     store_rest!(),
-    "call {from_guest}",
-    "jmp pvops_leave",
+    "jmp pvops_long",
     // --- CPU.IRET: everything is read first, which may fault, then checked; only then does anything change.
     "50:",
     "mov r11, rsp",
@@ -304,8 +297,6 @@ global_asm!(
     "mov [rsp + {rsp}], rdx",
     "mov rdi, [rsp + {rdi}]",
     "mov rdx, [rsp + {rdx}]",
-    "mov qword ptr [rsp + {cs}], {user_code}",
-    "mov qword ptr [rsp + {ss}], {user_data}",
     "add rsp, {rip}",
     "iretq",
     ".globl pvops_iret_long",
@@ -323,17 +314,15 @@ global_asm!(
     "xor edx, edx",
     "sysretq",
     ".popsection",
-    f = const frame(0),
-    f_rsp = const frame(offset_of!(Frame, rsp)),
-    f_rip = const frame(offset_of!(Frame, rip)),
-    f_rflags = const frame(offset_of!(Frame, rflags)),
+    f = const percpu::frame_field(0),
+    f_rsp = const percpu::frame_field(offset_of!(Frame, rsp)),
+    f_rip = const percpu::frame_field(offset_of!(Frame, rip)),
+    f_rflags = const percpu::frame_field(offset_of!(Frame, rflags)),
     rax = const offset_of!(Frame, rax),
-    rbx = const offset_of!(Frame, rbx),
     rcx = const offset_of!(Frame, rcx),
     rdx = const offset_of!(Frame, rdx),
     rdi = const offset_of!(Frame, rdi),
     rsi = const offset_of!(Frame, rsi),
-    rbp = const offset_of!(Frame, rbp),
     rsp = const offset_of!(Frame, rsp),
     r8 = const offset_of!(Frame, r8),
     r9 = const offset_of!(Frame, r9),
@@ -345,9 +334,6 @@ global_asm!(
     r15 = const offset_of!(Frame, r15),
     rip = const offset_of!(Frame, rip),
     rflags = const offset_of!(Frame, rflags),
-    cs = const offset_of!(Frame, cs),
-    ss = const offset_of!(Frame, ss),
-    error = const offset_of!(Frame, error),
     vector = const offset_of!(Frame, vector),
     i_rax = const offset_of!(IretFrame, rax),
     i_rcx = const offset_of!(IretFrame, rcx),
@@ -356,12 +342,13 @@ global_asm!(
     i_cs = const offset_of!(IretFrame, cs),
     i_rflags = const offset_of!(IretFrame, rflags),
     i_rsp = const offset_of!(IretFrame, rsp),
-    vcpu = const cpu(offset_of!(PerCpu, vcpu_address)),
-    root = const cpu(offset_of!(PerCpu, root)),
-    reschedule = const cpu(offset_of!(PerCpu, reschedule)),
+    vcpu = const percpu::field(offset_of!(PerCpu, vcpu_address)),
+    root = const percpu::field(offset_of!(PerCpu, root)),
+    reschedule = const percpu::field(offset_of!(PerCpu, reschedule)),
     mode = const offset_of!(Vcpu, mode),
     area = const offset_of!(Vcpu, area_address),
-    fast_entry = const offset_of!(Vcpu, fast_system_call_entry),
+    fast_entry = const offset_of!(Vcpu, short_ways) + offset_of!(ShortWays, system_call_entry),
+    event_entry = const offset_of!(Vcpu, short_ways) + offset_of!(ShortWays, event_entry),
     kernel_view = const offset_of!(Vcpu, root) + offset_of!(LoadedRoot, kernel),
     user_view = const offset_of!(Vcpu, root) + offset_of!(LoadedRoot, user),
     newest = const offset_of!(Vcpu, last_calls) + offset_of!(LastCalls, newest),
@@ -383,11 +370,8 @@ global_asm!(
     guest_flags = const frames::GUEST_FLAGS,
     entry_flags = const frames::ENTRY_FLAGS,
     access_flags = const 1 << 18 | 2,
-    user_data = const selector::USER_DATA,
-    user_code = const selector::USER_CODE,
     system_call = const SYSTEM_CALL_VECTOR,
     to_place = const 1 << 13 | 1 << 25,
     places = const fast::PLACES,
-    leave = sym super::trap::leave,
-    from_guest = sym super::trap::from_guest,
+    leaving = const LEAVING_VECTOR,
 );

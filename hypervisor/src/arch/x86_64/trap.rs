@@ -1,8 +1,8 @@
 //! What each vector means: the step from the entry code to the safe dispatchers.
 
 use super::apic::{self, vector};
-use super::entry::{pvops_guest_copy_end, pvops_guest_copy_failed, pvops_guest_copy_start};
-use super::frame::{Frame, SYSTEM_CALL_VECTOR};
+use super::deliver::{pvops_guest_access_end, pvops_guest_access_failed, pvops_guest_access_start};
+use super::frame::{EVENT_VECTOR, Frame, LEAVING_VECTOR, SYSTEM_CALL_VECTOR};
 use super::percpu::cpu;
 use super::system_call::{pvops_iret_long, pvops_iret_read_end, pvops_iret_read_start};
 use super::{console, cpu as instructions};
@@ -14,22 +14,27 @@ const STACK_FAULT: u64 = 12;
 const GENERAL_PROTECTION: u64 = 13;
 const PAGE_FAULT: u64 = 14;
 const NMI: u64 = 2;
+const FIRST_INTERRUPT: u64 = super::entry::FIRST_INTERRUPT as i8 as u64;
 
-/// From a guest, interrupts off, `frame` at the top of this CPU's stack. Returns to leave to `frame`.
-pub extern "C" fn from_guest(frame: &mut Frame) {
+/// From a guest, interrupts off, `frame` at the top of this CPU's stack. Returns to leave to `frame`; true: with an event,
+/// which the entry code delivers.
+pub extern "C" fn from_guest(frame: &mut Frame) -> bool {
     match frame.vector {
         SYSTEM_CALL_VECTOR => front::system_call(frame),
+        LEAVING_VECTOR => {}
+        EVENT_VECTOR => front::deliver_event(frame),
         PAGE_FAULT if frame.error & error::USER == 0 => refused_by_processor(frame),
-        PAGE_FAULT => front::page_fault(frame, instructions::fault_address()),
+        PAGE_FAULT => front::page_fault(frame, cpu().fault_address.get()),
         0..=31 => front::exception(frame),
         number => interrupt(number as u8),
     }
-    front::leave(frame);
+    front::leave(frame)
 }
 
-/// As the end of [`from_guest`], for calls that needed no stored frame.
-pub extern "C" fn leave(frame: &mut Frame) {
-    front::leave(frame);
+/// The short way of a guest's page fault at `address`: the error code that the guest is to see, or what else is to be
+/// done, as [`front::resolve`] says it.
+pub extern "C" fn page_fault(address: u64, error: u64) -> u64 {
+    if error & error::USER == 0 { front::EXHAUSTED } else { front::resolve(address, error) }
 }
 
 /// A page fault in ring 3 that the processor took as a supervisor's: it read a descriptor or, under QEMU, the stack of a
@@ -44,30 +49,30 @@ fn refused_by_processor(frame: &mut Frame) {
 pub extern "C" fn from_hypervisor(frame: &mut Frame) {
     match frame.vector {
         NMI => {}
-        // Not canonical, so not the guest's.
-        STACK_FAULT | GENERAL_PROTECTION if is_guest_copy(frame.rip) => {
-            frame.rip = pvops_guest_copy_failed as *const () as u64;
-        }
-        PAGE_FAULT if is_guest_copy(frame.rip) => {
-            let write = frame.error & error::WRITE != 0;
-            let left = cpu().guest_faults_left.get() - 1;
-            cpu().guest_faults_left.set(left);
-            if left == 0 || !front::copy_fault(instructions::fault_address(), write) {
-                frame.rip = pvops_guest_copy_failed as *const () as u64;
-            }
+        PAGE_FAULT if is_guest_access(frame.rip) && is_served(frame.error) => {}
+        // The other two: not canonical, so not the guest's.
+        STACK_FAULT | GENERAL_PROTECTION | PAGE_FAULT if is_guest_access(frame.rip) => {
+            frame.rip = pvops_guest_access_failed as *const () as u64;
         }
         STACK_FAULT | GENERAL_PROTECTION | PAGE_FAULT if is_iret_read(frame.rip) => {
             frame.rip = pvops_iret_long as *const () as u64;
         }
-        number @ 32..=255 => interrupt(number as u8),
+        number @ FIRST_INTERRUPT.. => interrupt(number as u8),
         _ => crate::domain::crash::hypervisor_fault(frame, instructions::fault_address()),
     }
 }
 
-fn is_guest_copy(rip: u64) -> bool {
-    let start = pvops_guest_copy_start as *const () as u64;
-    let end = pvops_guest_copy_end as *const () as u64;
-    cpu().guest_faults_left.get() != 0 && (start..end).contains(&rip)
+fn is_guest_access(rip: u64) -> bool {
+    let start = pvops_guest_access_start as *const () as u64;
+    let end = pvops_guest_access_end as *const () as u64;
+    (start..end).contains(&rip)
+}
+
+/// Whether the translation is loaded, so that an access goes on. The short ways let no fault be served.
+fn is_served(error: u64) -> bool {
+    let left = cpu().guest_faults_left.get().saturating_sub(1);
+    cpu().guest_faults_left.set(left);
+    left != 0 && front::copy_fault(instructions::fault_address(), error & error::WRITE != 0)
 }
 
 /// `CPU.IRET` found the guest's stack not at hand: absent here or not canonical.

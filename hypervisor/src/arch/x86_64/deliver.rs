@@ -1,0 +1,273 @@
+//! Delivery: into the guest kernel's handler of a trap or an event.
+//!
+//! The short ways of [`super::entry`] and [`super::system_call`] end here. Everything is read and checked first; then the
+//! [`DeliveredFrame`] is stored, which may fault; only then does the guest's state change. So up to the last store
+//! the delivery may give up, and the long way (`pvops_long`) begins anew with what [`Frame::vector`] names.
+//!
+//! At each entry here, `rsp` is at the frame at the top of this CPU's stack, which holds the registers that a Rust function
+//! may change; the others are still the guest's, and AC and DF are clear. That is also what `pvops_long` wants.
+//!
+//! What the guest claims: gates stand in its memory and are read once, and the copy is checked; stacks are any numbers.
+//! The frame is stored from its lowest word upwards: if that one is outside the hypervisor's slots, either all is, or
+//! it is below them, where no address is canonical. The processor takes the stores for a guest kernel's, which is ring
+//! 3 to it, so AC is set for them; a fault among them is [`super::trap::from_hypervisor`]'s, which loads the
+//! translation for the long way, and ends the short one. CR2 is its address then.
+//!
+//! The kernel's view is loaded whenever a guest's kernel runs, and never when a program does.
+
+use super::frame::{EVENT_VECTOR, Frame};
+use super::percpu::{self, PerCpu};
+use super::registered::TrapTable;
+use super::segments::selector;
+use crate::domain::vcpu::{ShortWays, Vcpu};
+use crate::front::frames::{ENTRY_FLAGS, GUEST_FLAGS, SELECTORS};
+use crate::front::vector;
+use crate::mmu::shadow::LoadedRoot;
+use core::arch::global_asm;
+use core::mem::offset_of;
+use pvops_abi::layout::VcpuArea;
+use pvops_abi::layout::frame::{DeliveredFrame, TrapGate};
+
+unsafe extern "C" {
+    /// Bounds of the instructions that access guest memory by the guest's addresses.
+    pub fn pvops_guest_access_start();
+    /// See [`pvops_guest_access_start`].
+    pub fn pvops_guest_access_end();
+    /// Where a fault among them goes on, if it is not served: for a function, it returns 0.
+    pub fn pvops_guest_access_failed();
+    /// Copies `words` quadwords; 1 on success, 0 when guest memory was not accessible.
+    pub fn pvops_guest_copy(to: *mut u64, from: *const u64, words: usize) -> u64;
+    /// For the long way: stores a [`DeliveredFrame`] at guest-virtual `top`, from this CPU's `frame` but for what is given,
+    /// and enters the kernel's mode with its GS base; `flags`: a gate's. 1 on success, 0 when the stack was not
+    /// accessible and nothing happened.
+    pub fn pvops_push_trap(
+        top: u64,
+        rflags: u64,
+        error: u64,
+        flags: u64,
+        frame: *const Frame,
+        cs: u64,
+    ) -> u64;
+}
+
+global_asm!(
+    ".pushsection .text.pvops_entry, \"ax\"",
+    // --- An exception whose error code is 0.
+    ".balign 16",
+    ".globl pvops_deliver_exception",
+    "pvops_deliver_exception:",
+    "xor edx, edx",
+    "mov r9, [rip + __ehdr_start + {vcpu}]",
+    "mov r10, [r9 + {area}]",
+    "mov eax, [rsp + {vector}]",
+    "cmp rax, [r9 + {gates}]",
+    "jae pvops_long",
+    "shl eax, 4",
+    "add rax, [r9 + {trap_table}]",
+    "mov rsi, [rax + {g_entry}]",
+    "mov rcx, [rax + {g_flags}]",
+    "jmp 2f",
+    // --- An event, to the entry `rsi`, which is registered.
+    ".globl pvops_deliver_event",
+    "pvops_deliver_event:",
+    "xor edx, edx",
+    "mov ecx, {mask_events}",
+    "mov qword ptr [rsp + {vector}], {event}",
+    "jmp pvops_deliver",
+    // --- A page fault that the guest is to see: `eax` is its error code.
+    ".globl pvops_deliver_page_fault",
+    "pvops_deliver_page_fault:",
+    "mov edx, eax",
+    "mov r9, [rip + __ehdr_start + {vcpu}]",
+    "cmp qword ptr [r9 + {gates}], {page_fault}",
+    "jbe pvops_long",
+    "mov rax, [rip + __ehdr_start + {cpu_fault_address}]",
+    "mov r10, [r9 + {area}]",
+    "mov [r10 + {fault_address}], rax",
+    "mov rax, [r9 + {trap_table}]",
+    "mov rsi, [rax + {page_fault} * {gate_bytes} + {g_entry}]",
+    "mov rcx, [rax + {page_fault} * {gate_bytes} + {g_flags}]",
+    // The gate: a copy, which is checked.
+    "2:",
+    "test rcx, ~7",
+    "jnz pvops_long",
+    "test cl, 3", // Level 0 or 3: an even number of bits.
+    "jnp pvops_long",
+    "mov rax, rsi",
+    "shl rax, 16",
+    "jz pvops_long", // None.
+    "sar rax, 16",
+    "cmp rax, rsi", // Canonical, or `sysret` would fault.
+    "jne pvops_long",
+    // --- To the entry `rsi`: `r9` the vCPU, `r10` its area, `ecx` the flags of a gate, `edx` the error code.
+    "pvops_deliver:",
+    "mov eax, [rsp + {rflags}]",
+    "and eax, {visible_flags}",
+    "cmp byte ptr [r9 + {mode}], 0",
+    "je 5f",
+    // A program's: on the kernel's stack, in the kernel's view.
+    "mov rdi, [r10 + {kernel_stack}]",
+    "mov r11d, {user_cs}",
+    "mov r8, [r9 + {kernel_view}]",
+    "mov [rip + __ehdr_start + {root}], r8",
+    "mov cr3, r8",
+    "3:",
+    "or ah, 2", // IF, the virtual one.
+    "4:",
+    "sub rdi, {delivered_bytes}",
+    "and rdi, -16",
+    "mov r8, rdi",
+    "sar r8, 43",
+    "cmp r8, -16", // The hypervisor's slots.
+    "je pvops_long",
+    "call 20f",
+    "mov rcx, rsi",
+    "mov r11d, {entry_flags}", // AC goes.
+    "mov [rsp + {rsp}], rdi",
+    "mov rax, [rsp + {rax}]",
+    "mov rdx, [rsp + {rdx}]",
+    "mov rdi, [rsp + {rdi}]",
+    "mov rsi, [rsp + {rsi}]",
+    "mov r8, [rsp + {r8}]",
+    "mov r9, [rsp + {r9}]",
+    "mov r10, [rsp + {r10}]",
+    "mov rsp, [rsp + {rsp}]",
+    "sysretq",
+    "5:",
+    "mov rdi, [rsp + {rsp}]",
+    "mov r11d, {kernel_cs}",
+    "cmp byte ptr [r10 + {enabled}], 0",
+    "jne 3b",
+    "jmp 4b",
+    // --- What accesses guest memory, with AC on. Not `stac`: it exists only with SMAP.
+    "10:",
+    "push {access_flags}",
+    "popfq",
+    ".globl pvops_guest_access_start",
+    "pvops_guest_access_start:",
+    "rep movsq",
+    "ret",
+    // The frame to `rdi`: `eax` its flags, `r11` its `cs`, `r8` is lost.
+    "20:",
+    "push {access_flags}",
+    "popfq",
+    "mov r8, [rip + __ehdr_start + {f_rcx}]",
+    "mov [rdi + {d_rcx}], r8",
+    "mov r8, [rip + __ehdr_start + {f_r11}]",
+    "mov [rdi + {d_r11}], r8",
+    "mov [rdi + {d_error}], rdx",
+    "mov r8, [rip + __ehdr_start + {f_rip}]",
+    "mov [rdi + {d_rip}], r8",
+    "mov [rdi + {d_cs}], r11",
+    "mov [rdi + {d_rflags}], rax",
+    "mov r8, [rip + __ehdr_start + {f_rsp}]",
+    "mov [rdi + {d_rsp}], r8",
+    "add r11d, {cs_to_ss}",
+    "mov [rdi + {d_ss}], r11",
+    ".globl pvops_guest_access_end",
+    "pvops_guest_access_end:",
+    // Nothing can fail from here on.
+    "test cl, {mask_events}",
+    "jz 21f",
+    "mov byte ptr [r10 + {enabled}], 0",
+    "21:",
+    "test r11b, 3",
+    "jz 23f",
+    // Out of a program.
+    "rdgsbase r8",
+    "mov [r10 + {user_gs}], r8",
+    "mov r8, [r10 + {kernel_gs}]",
+    "mov rax, r8",
+    "shl rax, 16", // Always canonical, so that it cannot fault.
+    "sar rax, 16",
+    "cmp rax, r8",
+    "je 22f",
+    "xor eax, eax", // One that was not counts as 0 (CPU-003).
+    "22:",
+    "wrgsbase rax",
+    "mov byte ptr [r9 + {mode}], 0",
+    "23:",
+    "ret",
+    // --- The same as functions.
+    ".globl pvops_guest_copy",
+    "pvops_guest_copy:",
+    "mov rcx, rdx",
+    "call 10b",
+    "31:",
+    "push 2",
+    "popfq",
+    "mov eax, 1",
+    "ret",
+    ".globl pvops_push_trap",
+    "pvops_push_trap:",
+    "mov rax, rsi",
+    "mov r11, r9",
+    "mov r9, [rip + __ehdr_start + {vcpu}]",
+    "mov r10, [r9 + {area}]",
+    "call 20b",
+    "jmp 31b",
+    ".globl pvops_guest_access_failed",
+    "pvops_guest_access_failed:",
+    "add rsp, 8", // Not back to the call above: to the function's caller, or nobody's.
+    "push 2",
+    "popfq",
+    "lea rax, [rip + __ehdr_start + {f}]",
+    "cmp rsp, rax", // Functions have a stack below.
+    "je pvops_long",
+    "xor eax, eax",
+    "ret",
+    ".popsection",
+    vcpu = const percpu::field(offset_of!(PerCpu, vcpu_address)),
+    root = const percpu::field(offset_of!(PerCpu, root)),
+    cpu_fault_address = const percpu::field(offset_of!(PerCpu, fault_address)),
+    f = const percpu::frame_field(0),
+    f_rcx = const percpu::frame_field(offset_of!(Frame, rcx)),
+    f_r11 = const percpu::frame_field(offset_of!(Frame, r11)),
+    f_rip = const percpu::frame_field(offset_of!(Frame, rip)),
+    f_rsp = const percpu::frame_field(offset_of!(Frame, rsp)),
+    rax = const offset_of!(Frame, rax),
+    rdx = const offset_of!(Frame, rdx),
+    rdi = const offset_of!(Frame, rdi),
+    rsi = const offset_of!(Frame, rsi),
+    r8 = const offset_of!(Frame, r8),
+    r9 = const offset_of!(Frame, r9),
+    r10 = const offset_of!(Frame, r10),
+    rsp = const offset_of!(Frame, rsp),
+    rflags = const offset_of!(Frame, rflags),
+    vector = const offset_of!(Frame, vector),
+    mode = const offset_of!(Vcpu, mode),
+    area = const offset_of!(Vcpu, area_address),
+    kernel_view = const offset_of!(Vcpu, root) + offset_of!(LoadedRoot, kernel),
+    trap_table = const offset_of!(Vcpu, short_ways) + offset_of!(ShortWays, trap_table) + TrapTable::BASE,
+    gates = const offset_of!(Vcpu, short_ways) + offset_of!(ShortWays, trap_table) + TrapTable::COUNT,
+    gate_bytes = const size_of::<TrapGate>(),
+    g_entry = const offset_of!(TrapGate, entry),
+    g_flags = const offset_of!(TrapGate, flags),
+    mask_events = const TrapGate::MASK_EVENTS,
+    page_fault = const vector::PAGE_FAULT,
+    event = const EVENT_VECTOR,
+    enabled = const offset_of!(VcpuArea, events_enabled),
+    kernel_stack = const offset_of!(VcpuArea, kernel_stack),
+    kernel_gs = const offset_of!(VcpuArea, kernel_gs_base),
+    user_gs = const offset_of!(VcpuArea, user_gs_base),
+    fault_address = const offset_of!(VcpuArea, fault_address),
+    delivered_bytes = const size_of::<DeliveredFrame>(),
+    d_rcx = const offset_of!(DeliveredFrame, rcx),
+    d_r11 = const offset_of!(DeliveredFrame, r11),
+    d_error = const offset_of!(DeliveredFrame, error_code),
+    d_rip = const offset_of!(DeliveredFrame, rip),
+    d_cs = const offset_of!(DeliveredFrame, cs),
+    d_rflags = const offset_of!(DeliveredFrame, rflags),
+    d_rsp = const offset_of!(DeliveredFrame, rsp),
+    d_ss = const offset_of!(DeliveredFrame, ss),
+    kernel_cs = const SELECTORS.kernel_cs,
+    user_cs = const SELECTORS.user_cs,
+    cs_to_ss = const selector::USER_DATA as i16 - selector::USER_CODE as i16,
+    visible_flags = const GUEST_FLAGS | 2,
+    entry_flags = const ENTRY_FLAGS,
+    access_flags = const 1 << 18 | 2,
+);
+
+const _: () = assert!(size_of::<TrapGate>() == 1 << 4);
+// The word that is stored first is the lowest.
+const _: () = assert!(offset_of!(DeliveredFrame, rcx) == 0);

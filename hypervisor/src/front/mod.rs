@@ -17,7 +17,9 @@ use crate::arch::x86_64::{Frame, cpu, paging, ports};
 use crate::domain::vcpu::{Mode, Vcpu};
 use crate::domain::{Domain, lifecycle, turn};
 use crate::mmu::shadow::Failure;
-use crate::mmu::walk::Access;
+use crate::mmu::walk::{Access, error};
+use crate::mmu::{bits, index};
+use core::sync::atomic::Ordering;
 
 /// Vectors that the front end raises itself.
 pub mod vector {
@@ -49,8 +51,33 @@ pub const EXHAUSTED: u64 = u64::MAX - 1;
 /// A page fault of a guest at `address` that the hardware gives this error code: loads the translation behind its back, or
 /// tells the error code that it is to see. The entry code calls it, and looks at the numbers.
 pub fn resolve(address: u64, hardware_error: u64) -> u64 {
-    let is_user = current_vcpu().mode.get() == Mode::User;
-    outcome(address, Access::from_error_code(hardware_error, is_user))
+    let vcpu = current_vcpu();
+    let is_user = vcpu.mode.get() == Mode::User;
+    let access = Access::from_error_code(hardware_error, is_user);
+    // Most faults of programs are the guest's own, most of its kernel are hidden.
+    if is_user && hardware_error & error::PRESENT == 0 && !mutant!(any) && is_absent(vcpu, address) {
+        return access.error_code(0);
+    }
+    outcome(address, access)
+}
+
+/// Whether the guest's tables say, in the usual way, that nothing is at `address`. Nothing is loaded, so a flush may go on
+/// meanwhile; and whatever they say of the hypervisor's slots, it is nothing.
+#[inline(always)]
+fn is_absent(vcpu: &Vcpu, address: u64) -> bool {
+    // A copy, which stays in registers.
+    let memory = domain().memory;
+    let mut table = vcpu.root.get().guest;
+    // The next table, or whether there is nothing.
+    let mut step = |level: u8| {
+        let word = memory.word((table & bits::FRAME) + index(address, level) as u64 * 8);
+        table = word.map_err(|_| false)?.load(Ordering::Acquire);
+        match table & (bits::PRESENT | bits::LARGE) {
+            bits::PRESENT => Ok(()),
+            other => Err(other & bits::PRESENT == 0),
+        }
+    };
+    step(4).and_then(|()| step(3)).and_then(|()| step(2)).and_then(|()| step(1)) == Err(true)
 }
 
 /// A page fault the long way.

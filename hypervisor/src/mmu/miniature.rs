@@ -33,7 +33,7 @@ impl Machine {
     pub fn new(bytes: u64, host: u64, tables: u32) -> Self {
         let guest = Guest::new(bytes, host);
         let shadow = Shadow::new(Pages::new(tables), Pool::new(page_info(tables as usize)));
-        let nowhere = LoadedRoot { number: usize::MAX, kernel: 0, user: 0 };
+        let nowhere = LoadedRoot { number: usize::MAX, kernel: 0, user: 0, guest: 0 };
         let mut machine = Self { guest, shadow, root: nowhere, hidden_faults: 0 };
         let root = machine.guest.new_table();
         machine.load_root(root, true).expect("a pool for one root");

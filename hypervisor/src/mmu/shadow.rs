@@ -114,6 +114,8 @@ pub struct LoadedRoot {
     pub kernel: u64,
     /// Host-physical address of the user view's PML4.
     pub user: u64,
+    /// Guest-physical address of the guest's own.
+    pub guest: u64,
 }
 
 /// All cached translations of a domain.
@@ -144,7 +146,7 @@ pub struct Shadow<T> {
 
 impl LoadedRoot {
     /// No root is loaded: the domain has not begun yet, or begins anew.
-    pub const NONE: Self = Self { number: 0, kernel: 0, user: 0 };
+    pub const NONE: Self = Self { number: 0, kernel: 0, user: 0, guest: 0 };
 }
 
 impl<T: ShadowTables> Shadow<T> {
@@ -214,7 +216,8 @@ impl<T: ShadowTables> Shadow<T> {
         self.clock += 1;
         let root = &mut self.roots[number];
         root.last_used = self.clock;
-        LoadedRoot { number, kernel: self.tables.address(root.kernel), user: self.tables.address(root.user) }
+        let (kernel, user) = (self.tables.address(root.kernel), self.tables.address(root.user));
+        LoadedRoot { number, kernel, user, guest: root.guest_root }
     }
 
     fn hint(guest_root: u64) -> usize {

@@ -10,6 +10,9 @@ use pvops_abi::layout::PortKind;
 /// Ports that a domain can have bound at a time. The ABI allows more numbers than that.
 pub const MAX_BOUND_PORTS: usize = 64;
 
+// `Vcpu::own_ipis` has a bit for each.
+const _: () = assert!(MAX_BOUND_PORTS <= 64);
+
 /// What a port is bound to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Binding {
@@ -125,6 +128,19 @@ fn post_to(domain: &Domain, port: u32, target: &Vcpu) {
         return;
     }
     notify_vcpu(port, target);
+}
+
+/// As [`post`], for an IPI of the vCPU that runs here, which looks on its way out.
+#[inline(always)]
+pub fn post_to_self(domain: &Domain, vcpu: &Vcpu, port: u32) {
+    let Some(ports) = domain.ports.get() else { return };
+    ports.set_pending(port);
+    if (ports.is_masked(port) && !mutant!(MaskIgnored)) || mutant!(EventLost) {
+        return;
+    }
+    if let Some(area) = vcpu.area.get() {
+        area.mark_pending(port as usize / 64);
+    }
 }
 
 /// Tells the vCPU that `port` is pending and not masked.

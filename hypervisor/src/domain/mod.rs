@@ -87,7 +87,11 @@ impl Domain {
     pub fn forget_registrations(&self) {
         devices::silence(self.number);
         self.ports.set(None);
-        *self.bindings.lock() = events::Bindings::new();
-        self.vcpus.iter().for_each(|vcpu| vcpu.timer_port.store(0, Ordering::Relaxed));
+        let mut bindings = self.bindings.lock();
+        *bindings = events::Bindings::new();
+        for vcpu in &self.vcpus {
+            vcpu.timer_port.store(0, Ordering::Relaxed);
+            vcpu.own_ipis.store(0, Ordering::Relaxed);
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::arch::x86_64::switch::Saved;
 use crate::arch::x86_64::{Frame, paging, time};
 use crate::mmu::shadow::LoadedRoot;
 use core::cell::Cell;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Virtual privilege. The entry code knows the numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,7 +80,7 @@ impl ShortWays {
     pub const NONE: Self = Self { system_call_entry: 0, event_entry: 0, trap_table: TrapTable::NONE };
 }
 
-/// See the module. Touched only by the CPU that runs it.
+/// See the module. Touched only by the CPU that runs it, but for what is atomic.
 #[derive(Debug)]
 pub struct Vcpu {
     /// Its number in the domain.
@@ -89,8 +89,10 @@ pub struct Vcpu {
     pub cpu: u32,
     /// What everybody knows of it.
     pub entry: &'static Entry,
-    /// The port of its timer, if one is bound; else 0.
+    /// The port of its timer, if one is bound; else 0. Changed under the lock of the bindings, as the next.
     pub timer_port: AtomicU32,
+    /// The ports that are bound to IPIs for it, one bit each.
+    pub own_ipis: AtomicU64,
     /// Virtual privilege now.
     pub mode: Cell<Mode>,
     /// The root that is loaded.
@@ -142,6 +144,7 @@ impl Vcpu {
             cpu,
             entry,
             timer_port: AtomicU32::new(0),
+            own_ipis: AtomicU64::new(0),
             mode: Cell::new(Mode::Kernel),
             root: Cell::new(LoadedRoot::NONE),
             area: Cell::new(None),

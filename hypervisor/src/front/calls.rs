@@ -7,10 +7,11 @@ use super::batch::{self, Done};
 use super::decode::{Arguments, arguments, extension_version};
 use super::fast::{self, Reply};
 use super::frames;
+use crate::arch::x86_64::guest::current_vcpu;
 use crate::arch::x86_64::registered::Ports;
 use crate::arch::x86_64::{Frame, cpu, time};
 use crate::domain::devices::Change;
-use crate::domain::events::{self, Binding};
+use crate::domain::events::{self, Binding, MAX_BOUND_PORTS};
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{Domain, console, lifecycle, registry, turn};
 use crate::mmu::shadow::Failure;
@@ -152,6 +153,9 @@ pub(super) fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Resu
     match kind {
         PortKind::Timer => domain.vcpus[vcpu as usize].timer_port.store(port, Ordering::Relaxed),
         PortKind::Device => domain.devices.note(argument as u32, Change::Bound),
+        PortKind::Ipi => {
+            domain.vcpus[vcpu as usize].own_ipis.fetch_or(1 << port, Ordering::Relaxed);
+        }
         _ => {}
     }
     Ok(port.into())
@@ -163,6 +167,9 @@ pub(super) fn unbind(domain: &Domain, port: u64) -> Result<u64, Error> {
     match kind {
         PortKind::Timer => domain.vcpu(vcpu).timer_port.store(0, Ordering::Relaxed),
         PortKind::Device => domain.devices.note(argument, Change::Unbound),
+        PortKind::Ipi => {
+            domain.vcpu(vcpu).own_ipis.fetch_and(!(1 << port), Ordering::Relaxed);
+        }
         _ => {}
     }
     Ok(0)
@@ -177,6 +184,11 @@ pub(super) fn end_interrupt(domain: &Domain, port: u64) -> Result<u64, Error> {
 }
 
 pub(super) fn send(domain: &Domain, port: u64) -> Result<u64, Error> {
+    let vcpu = current_vcpu();
+    if port < MAX_BOUND_PORTS as u64 && vcpu.own_ipis.load(Ordering::Relaxed) >> port & 1 != 0 {
+        events::post_to_self(domain, vcpu, port as u32);
+        return Ok(0);
+    }
     let binding = domain.bindings.lock().get(port)?;
     match binding.kind {
         PortKind::Ipi => events::post(domain, port as u32, binding.vcpu),

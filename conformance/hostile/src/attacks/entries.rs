@@ -30,6 +30,7 @@ pub(super) fn run() {
     bad_stacks();
     bad_entry_stacks();
     bad_event_stacks();
+    stacks_on_two_pages();
 }
 
 /// `int n` for every n: the kernel's arrive, a program's only where the gate is open.
@@ -267,6 +268,48 @@ fn bad_entry_stacks() {
         check_trap(&trap, 8, 0, format_args!("syscall with entry stack {rsp:#x}"));
     }
     attempt::set_entry_stack(attempt::ENTRY_STACK);
+}
+
+/// A frame of which one half is in a page that is missing is a double fault; one on two pages that were mapped but never
+/// used is stored, and they are dirty then. Where nothing was, the frame says the same.
+fn stacks_on_two_pages() {
+    const DIRTY: u64 = 1 << 6;
+    const LOWER: u64 = tables::WINDOW + 5 * tables::SLOT_BYTES;
+    const UPPER: u64 = LOWER + 0x1000;
+    const NOTHING: u64 = LOWER + 0x5008;
+    let root = tables::base_root();
+    let frames = [world::frame(), world::frame()];
+    let cases = BOTH.into_iter().flat_map(|mode| [6, 14].map(|vector| (mode, vector)));
+    for ((mode, vector), is_mapped) in cases.flat_map(|case| [0b01, 0b10, 0b11].map(|pages| (case, pages))) {
+        for (page, (address, frame)) in [LOWER, UPPER].into_iter().zip(frames).enumerate() {
+            tables::map(root, address, frame, tables::W);
+            if is_mapped >> page & 1 == 0 {
+                world::put(tables::entry(root, address, 1), 0);
+            }
+        }
+        tables::flush_everything();
+        let code = if vector == 6 { code!("ud2") } else { code!("mov al, [rdi]") };
+        let mut state = attempt::snippet(mode, code);
+        state.rdi = NOTHING;
+        if mode == Mode::Kernel {
+            state.rsp = UPPER + 32;
+        } else {
+            attempt::set_entry_stack(UPPER + 32);
+        }
+        let trap = attempt::run(&state);
+        attempt::set_entry_stack(attempt::ENTRY_STACK);
+        let what = format_args!("vector {vector}, {mode:?} mode, pages {is_mapped:#b} of a stack");
+        if is_mapped != 0b11 {
+            check_trap(&trap, 8, 0, what);
+            continue;
+        }
+        let error = if (mode, vector) == (Mode::User, 14) { 4 } else { 0 };
+        check_trap(&trap, vector, error, what);
+        check(vector == 6 || trap.fault_address == NOTHING, format_args!("where: {:#x}", trap.fault_address));
+        let is_dirty = |address| world::get(tables::entry(root, address, 1)) & DIRTY != 0;
+        check(is_dirty(LOWER) && is_dirty(UPPER), format_args!("marks on both pages of the stack"));
+    }
+    tables::clear_windows();
 }
 
 /// An upcall at a bad stack is a double fault as well.

@@ -56,6 +56,8 @@ const ATTACKS: [(&str, Expected, u64); 21] = [
     ("stop-root", Expected::Stopped("double-fault stack not accessible"), 200),
     ("stop-area", Expected::Stopped("fault while delivering a fault"), 500),
 ];
+/// Those that are also made by a guest with ports of its own, whose entries and returns go the hypervisor's long ways.
+const ON_LONG_WAYS: [&str; 5] = ["instructions", "entries", "user", "stop-stack", "stop-double"];
 /// A million random calls: a boot per seed, of [`CALLS`] each.
 const SEEDS: [u64; 4] = [0x70_766f_7073, 1, 0x5eed, 0xffff_ffff_ffff_fff1];
 const CALLS: u64 = 250_000;
@@ -82,6 +84,16 @@ pub fn cases() -> Vec<Case> {
             ensure((attack == "reboot") == (starts > 2), format_args!("it began {starts} times"))?;
             expect_end(&ended, attack, expected)
         }));
+    }
+    for (attack, expected, ms) in ATTACKS.into_iter().filter(|(attack, ..)| ON_LONG_WAYS.contains(attack)) {
+        cases.push(Case::boot(
+            format!("hostile guest: {attack}, on the long ways"),
+            move |context, limit| {
+                let cmdline = format!("attack={attack} port={:#x}", PORTS.first);
+                let ended = beside(context, &cmdline, CrashPolicy::Stop, ms, limit)?;
+                expect_end(&ended, attack, expected)
+            },
+        ));
     }
     for seed in SEEDS {
         cases.push(Case::boot(
@@ -160,7 +172,9 @@ fn boot(
 
 fn hostile(context: &Context, cmdline: &str) -> Result<ManifestDomain, Failure> {
     let guest = context.kernels()?.hostile.clone();
-    let devices = vec![Device { ports: Some(PORTS), ..Device::default() }.into()];
+    // A domain that has any goes the hypervisor's long ways.
+    let ports = cmdline.contains("port=").then(|| Device { ports: Some(PORTS), ..Device::default() }.into());
+    let devices = ports.into_iter().collect();
     let domain = Manifest::for_guest(guest, cmdline).domains.remove(0);
     Ok(ManifestDomain { name: "hostile".into(), devices, ..domain })
 }

@@ -8,12 +8,14 @@ use crate::commands::bench;
 use crate::failure::Failure;
 
 /// Operations whose budgets hold: beginnings of their names.
-const KEPT: [&str; 10] = [
+const KEPT: [&str; 12] = [
     "calibration.",
     "call.",
     "switch.",
     "system_call.",
-    "kernel_fault.round_trip",
+    "kernel_fault.",
+    "user_fault.",
+    "event_to_self.",
     "map.",
     "unmap.",
     "root.",

@@ -64,6 +64,10 @@ impl<T: ShadowTables> Shadow<T> {
             assert!(is_filled || (kernel | user) & PRESENT == 0, "slot {slot} would be forgotten");
             if user & PRESENT != 0 {
                 assert!(root.is_stale() || !self.is_common(slot));
+                assert!(
+                    kernel & PRESENT != 0,
+                    "a flush that looks into slot {slot} of the kernel view misses this"
+                );
                 assert!(user & (NO_EXECUTE | OWN | COMMON) == 0);
                 self.audit_tree(self.tables.table_at(user & FRAME), 3, found);
             }

@@ -57,7 +57,7 @@ pub trait Calls {
     /// The call `id`, if it can be made without further thought.
     fn plain(&self, id: u64) -> Option<Call>;
     /// Makes any other.
-    fn make(&mut self, id: u64, arguments: [u64; 4]) -> Done;
+    fn make(&mut self, id: u64, first: u64, second: u64, third: u64, fourth: u64) -> Done;
 }
 
 /// What became of an entry.
@@ -103,9 +103,9 @@ pub fn run(memory: &impl ListMemory, list: u64, count: u64, calls: &mut impl Cal
 fn make(entry: &impl ListEntry, calls: &mut impl Calls) -> Done {
     let id = entry.id();
     let call = calls.plain(id);
-    let arguments = entry.arguments();
+    let [first, second, third, fourth] = entry.arguments();
     match call {
-        Some(call) => Done { reply: make_call(call, arguments), is_enough: false },
-        None => calls.make(id, arguments),
+        Some(call) => Done { reply: make_call(call, [first, second, third, fourth]), is_enough: false },
+        None => calls.make(id, first, second, third, fourth),
     }
 }

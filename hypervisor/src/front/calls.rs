@@ -85,8 +85,8 @@ impl batch::Calls for Batch<'_> {
     }
 
     #[inline(never)]
-    fn make(&mut self, id: u64, arguments: Arguments) -> Done {
-        let reply = run_in_batch(id, arguments);
+    fn make(&mut self, id: u64, first: u64, second: u64, third: u64, fourth: u64) -> Done {
+        let reply = run_in_batch(id, [first, second, third, fourth]);
         if !is_long(self.domain, id) {
             return Done { reply, is_enough: false };
         }

@@ -8,7 +8,7 @@
 //! function. So most of it are zeros' bytes and not pointers, and there is nothing to relocate.
 
 use super::{calls, cpu_calls};
-use crate::arch::x86_64::call_table;
+use crate::arch::x86_64::call_table::Number;
 use crate::arch::x86_64::guest::{current_vcpu, domain};
 use crate::arch::x86_64::system_call::pvops_long_call;
 use crate::arch::x86_64::{cpu, time};
@@ -59,7 +59,7 @@ pub fn is_call(id: u64) -> bool {
 #[must_use]
 pub fn call(id: u64) -> Option<Call> {
     let Some(place) = place(id) else { return Some(unknown) };
-    let call = call_table::call(place);
+    let call = Number::of(place).function();
     (call as usize != pvops_long_call as *const () as usize).then_some(call)
 }
 
@@ -67,8 +67,8 @@ pub fn call(id: u64) -> Option<Call> {
 #[must_use]
 #[inline]
 pub fn plain_call(id: u64) -> Option<Call> {
-    let place = place(id)?;
-    matches!(NUMBERS[place], FIRST_PLAIN..=LAST_PLAIN).then(|| call_table::call(place))
+    let number = Number::of(place(id)?);
+    matches!(number.get(), FIRST_PLAIN..=LAST_PLAIN).then(|| number.function())
 }
 
 /// Makes the call `id`; one that does not return to its caller is refused.

@@ -92,7 +92,7 @@ impl Calls for Made<'_> {
     }
 
     /// The call writes into the list, or anywhere, and returns what it likes.
-    fn make(&mut self, id: u64, [target, value, ..]: [u64; 4]) -> Done {
+    fn make(&mut self, id: u64, target: u64, value: u64, _: u64, _: u64) -> Done {
         self.ids.push(id);
         self.memory.words.borrow_mut()[target as usize % WORDS] = value;
         Done { reply: reply(id), is_enough: id.is_multiple_of(self.enough) }

@@ -44,15 +44,35 @@ unsafe extern "C" {
     pub safe static pvops_call_table: [u8; PLACES];
 }
 
-/// The function of a place.
-#[must_use]
-pub fn call(place: usize) -> Call {
-    let table = &raw const pvops_call_table;
-    let number = pvops_call_table[place % PLACES];
-    // SAFETY: the assembly above wrote the table: behind the numbers stands, for each of them, the distance to a function
-    // of this type.
-    unsafe {
-        let distance = table.byte_add(PLACES).cast::<i32>().add(number.into()).read();
-        core::mem::transmute::<*const (), Call>(table.byte_offset(distance as isize).cast())
+/// The number of a place's function, as the table has it.
+#[derive(Clone, Copy)]
+pub struct Number(u8);
+
+impl Number {
+    /// That of a place.
+    #[must_use]
+    #[inline]
+    pub fn of(place: usize) -> Self {
+        Self(pvops_call_table[place % PLACES])
+    }
+
+    /// As [`NUMBERS`] has it.
+    #[must_use]
+    #[inline]
+    pub fn get(self) -> u8 {
+        self.0
+    }
+
+    /// Its function.
+    #[must_use]
+    #[inline]
+    pub fn function(self) -> Call {
+        let table = &raw const pvops_call_table;
+        // SAFETY: the number is from the table that the assembly above wrote: behind the numbers stands, for each of them,
+        // the distance to a function of this type.
+        unsafe {
+            let distance = table.byte_add(PLACES).cast::<i32>().add(self.0.into()).read();
+            core::mem::transmute::<*const (), Call>(table.byte_offset(distance as isize).cast())
+        }
     }
 }

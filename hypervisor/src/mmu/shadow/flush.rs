@@ -33,17 +33,20 @@ impl<T: ShadowTables> Shadow<T> {
     /// The table of 4 KiB leaves for `address`, if there is one and no other place holds a translation of it.
     #[inline(always)]
     fn only_table_of(&self, number: usize, address: u64) -> Option<Table> {
-        let below = |entry: u64, otherwise: u64| {
-            if entry & otherwise == 0 { self.tables.table_below(entry) } else { None }
-        };
+        let below = |entry: u64| if entry & PIECES == 0 { self.tables.table_below(entry) } else { None };
         if self.global_outside_common || mutant!(any) {
             return None;
         }
+        let CachedRoot { kernel, user, .. } = self.roots[number % MAX_ROOTS];
+        let slot = index(address, 4);
+        let directory = self.tables.read(kernel, slot);
         // What is not the view's own is borrowed from the user view, or common.
-        let directory = self.tables.read(self.roots[number % MAX_ROOTS].kernel, index(address, 4));
-        let third = below(directory, OWN)?;
-        let second = below(self.tables.read(third, index(address, 3)), PIECES)?;
-        below(self.tables.read(second, index(address, 2)), PIECES)
+        if directory & OWN != 0 && self.tables.read(user, slot) != 0 {
+            return None;
+        }
+        let third = self.tables.table_below(directory)?;
+        let second = below(self.tables.read(third, index(address, 3)))?;
+        below(self.tables.read(second, index(address, 2)))
     }
 
     /// Drops what is cached of the part of `level` around `address`, in every root if it may be global. True: tables went

@@ -181,7 +181,7 @@ fn see_to(frame: &mut Frame) -> bool {
             return true;
         }
         if vcpu.event_entry.get() != 0 && !mutant!(NeverDelivered) {
-            deliver_event(frame);
+            frames::deliver_event(domain(), vcpu, frame);
         }
     }
     if !is_canonical(frame.rip) {
@@ -191,9 +191,13 @@ fn see_to(frame: &mut Frame) -> bool {
     false
 }
 
-/// Delivers an event the long way.
-pub fn deliver_event(frame: &mut Frame) {
-    frames::deliver_event(domain(), current_vcpu(), frame);
+/// Last step where the entry code could not deliver an event. No other one follows it, whatever the guest does meanwhile:
+/// as [`leave`], but never true.
+pub fn leave_with_event(frame: &mut Frame) -> bool {
+    let vcpu = current_vcpu();
+    frames::deliver_event(domain(), vcpu, frame);
+    show(vcpu);
+    false
 }
 
 /// The view and the ports of the vCPU's mode.

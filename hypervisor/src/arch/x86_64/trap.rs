@@ -22,7 +22,7 @@ pub extern "C" fn from_guest(frame: &mut Frame) -> bool {
     match frame.vector {
         SYSTEM_CALL_VECTOR => front::system_call(frame),
         LEAVING_VECTOR => {}
-        EVENT_VECTOR => front::deliver_event(frame),
+        EVENT_VECTOR => return front::leave_with_event(frame),
         PAGE_FAULT if frame.error & error::USER == 0 => refused_by_processor(frame),
         PAGE_FAULT => front::page_fault(frame, cpu().fault_address.get()),
         0..=31 => front::exception(frame),
@@ -31,8 +31,8 @@ pub extern "C" fn from_guest(frame: &mut Frame) -> bool {
     front::leave(frame)
 }
 
-/// The short way of a guest's page fault at `address`: the error code that the guest is to see, or what else is to be
-/// done, as [`front::resolve`] says it.
+/// The short way of a guest's page fault at `address`: the error code that the guest is to see, or that the translation is
+/// loaded, as [`front::resolve`] says it. With anything else, [`from_guest`] looks at it once more.
 pub extern "C" fn page_fault(address: u64, error: u64) -> u64 {
     if error & error::USER == 0 { front::EXHAUSTED } else { front::resolve(address, error) }
 }

@@ -7,6 +7,8 @@
 
 #[macro_use]
 pub mod mutants;
+#[macro_use]
+pub mod trace;
 
 #[allow(unsafe_code, reason = "the machine is touched here and nowhere else")]
 pub mod arch;

@@ -48,6 +48,8 @@ pub fn start(mut machine: Machine) -> ! {
     console::print(if cpus == 1 { boot_text!(" CPU, system '") } else { boot_text!(" CPUs, system '") });
     console::print(image.name());
     console::print(boot_text!("'\n"));
+    #[cfg(feature = "trace")]
+    machine.begin_trace();
     if image.domains().any(|domain| !domain.devices().is_empty()) {
         pci::end_bus_mastering();
     }

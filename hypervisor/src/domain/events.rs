@@ -123,6 +123,7 @@ pub fn post(domain: &Domain, port: u32, vcpu: u32) {
 
 fn post_to(domain: &Domain, port: u32, target: &Vcpu) {
     let Some(ports) = domain.ports.get() else { return };
+    trace!(Port, port.into(), crate::arch::x86_64::trace::binding(domain, port));
     ports.set_pending(port);
     if (ports.is_masked(port) && !mutant!(MaskIgnored)) || mutant!(EventLost) {
         return;

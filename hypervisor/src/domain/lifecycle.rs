@@ -110,6 +110,7 @@ pub fn dump(domain: u16) {
 /// The guest faulted beyond repair, or says so: its dump, then what its policy says. No lock may be held. The frame at
 /// the top of this CPU's stack keeps the guest's registers.
 pub fn crash(domain: &Domain, cause: &'static str, address: u64) -> ! {
+    trace!(Crash, address);
     domain.crash.set(crash::Cause { heading: "crashed: ", text: cause, address });
     domain.chore.set(Chore::Dump { line: 0, then: After::Crashed });
     start::serve_on_fresh_stack()
@@ -210,6 +211,7 @@ fn clean(domain: &Domain, vcpu: &Vcpu, first: u64) {
 impl Domain {
     /// Ends the domain; this CPU goes on with others. With the last domain the machine ends. No lock may be held.
     pub fn stop(&self, status: ExitStatus) -> ! {
+        trace!(Stop, status.code().into());
         let ends_system =
             self.crash_policy == CrashPolicy::HaltSystem && status == ExitStatus::DOMAIN_CRASHED;
         self.chore.set(Chore::None);

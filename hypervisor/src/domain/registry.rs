@@ -264,6 +264,14 @@ impl Entry {
         self.number.load(Ordering::Relaxed).into()
     }
 
+    /// Whose it is, for a record.
+    #[cfg(feature = "trace")]
+    #[must_use]
+    pub fn id(&self) -> VcpuId {
+        let index = (core::ptr::from_ref(self) as usize - ENTRIES.as_ptr() as usize) / size_of::<Self>();
+        VcpuId { domain: (index / MAX_VCPUS) as u16, vcpu: self.number() as u16 }
+    }
+
     fn cpu(&self) -> u32 {
         self.cpu.load(Ordering::Relaxed).into()
     }

@@ -119,6 +119,7 @@ fn idle() {
     if running_domain().is_some_and(|domain| has_time() && domain.mmu.lock().reclaim_one()) {
         take_interrupts();
     } else {
+        trace!(Idle);
         wait_for_interrupt();
     }
 }
@@ -166,6 +167,7 @@ pub fn timer_expired() {
 /// The deadline of a vCPU is reached.
 #[inline]
 fn expire(entry: &Entry) {
+    trace!(Deadline, crate::arch::x86_64::trace::word_of(entry.id()), entry.deadline());
     entry.set_deadline(NEVER);
     if entry.seat() == cpu().seat.get() && domain().chore.get() == Chore::None {
         // It runs, and gets the event on the way back; or it is what this CPU idles for.

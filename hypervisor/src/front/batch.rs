@@ -104,6 +104,7 @@ fn make(entry: &impl ListEntry, calls: &mut impl Calls) -> Done {
     let id = entry.id();
     let call = calls.plain(id);
     let [first, second, third, fourth] = entry.arguments();
+    trace!(BatchedCall, id, first);
     match call {
         Some(call) => Done { reply: make_call(call, [first, second, third, fourth]), is_enough: false },
         None => calls.make(id, first, second, third, fourth),

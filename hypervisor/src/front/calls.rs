@@ -195,6 +195,7 @@ pub(super) fn send(domain: &Domain, port: u64) -> Result<u64, Error> {
         PortKind::Doorbell => {
             let end = domain.channels.get(binding.argument as usize).ok_or(Error::Denied)?;
             let channel = if mutant!(DoorbellOfOthers) { 1 } else { end.peer_channel };
+            trace!(Doorbell, end.peer.into(), channel.into());
             registry::post(VcpuId { domain: end.peer, vcpu: 0 }, 1 << channel);
         }
         _ => return Err(Error::Denied),

@@ -30,6 +30,7 @@ pub const ENTRY_FLAGS: u64 = INTERRUPT_FLAG | FIXED_FLAG;
 #[inline(never)]
 pub fn deliver(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, number: u64, error: u64, address: u64) {
     let Some(gate) = gate(vcpu, number) else { lifecycle::crash(domain, cause(number), address) };
+    trace!(Trap, number | error << 32, address);
     let masks = gate.flags & TrapGate::MASK_EVENTS != 0 && !mutant!(TrapsDoNotMask);
     if enter_kernel(vcpu, frame, gate.entry, error, masks).is_err() {
         deliver_double_fault(domain, vcpu, frame, address);
@@ -47,6 +48,7 @@ fn deliver_double_fault(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, address
     let Some(gate) = gate(vcpu, vector::DOUBLE_FAULT).filter(|_| stack != 0 && !is_on_it) else {
         lifecycle::crash(domain, "fault while delivering a fault", address);
     };
+    trace!(Trap, vector::DOUBLE_FAULT, address);
     if push(vcpu, frame, gate.entry, 0, true, stack).is_err() {
         lifecycle::crash(domain, "double-fault stack not accessible", address);
     }
@@ -110,6 +112,7 @@ pub fn software_interrupt(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, numbe
 /// Delivers the event upcall. The caller has checked that an entry is registered and events are accepted.
 pub fn deliver_event(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
     let entry = vcpu.event_entry.get();
+    trace!(Upcall);
     if enter_kernel(vcpu, frame, entry, 0, !mutant!(UpcallsDoNotMask)).is_err() {
         // The stack is bad; the guest learns it as a double fault.
         deliver(domain, vcpu, frame, vector::DOUBLE_FAULT, 0, 0);

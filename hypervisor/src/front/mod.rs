@@ -111,6 +111,7 @@ fn outcome(address: u64, access: Access) -> u64 {
 fn load(domain: &Domain, vcpu: &Vcpu, address: u64, access: Access) -> Result<(), Failure> {
     let root = vcpu.root.get().number;
     domain.mmu.lock().fault(&domain.memory, root, address, access)?;
+    trace!(HiddenFault, address);
     let hidden_faults = vcpu.hidden_faults.get() + 1;
     vcpu.hidden_faults.set(hidden_faults);
     // Without an area it goes where nobody looks.
@@ -165,6 +166,7 @@ pub fn leave(frame: &mut Frame) -> bool {
         return see_to(frame);
     }
     show(vcpu);
+    trace!(Leave, vcpu.mode.get() as u64, frame.rax);
     false
 }
 
@@ -188,6 +190,7 @@ fn see_to(frame: &mut Frame) -> bool {
         frames::deliver(domain(), vcpu, frame, vector::GENERAL_PROTECTION, 0, 0);
     }
     show(vcpu);
+    trace!(Leave, vcpu.mode.get() as u64, frame.rax);
     false
 }
 
@@ -197,6 +200,7 @@ pub fn leave_with_event(frame: &mut Frame) -> bool {
     let vcpu = current_vcpu();
     frames::deliver_event(domain(), vcpu, frame);
     show(vcpu);
+    trace!(Leave, vcpu.mode.get() as u64, frame.rax);
     false
 }
 

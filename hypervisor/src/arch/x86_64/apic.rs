@@ -71,6 +71,7 @@ pub fn arm_timer(tick: u64) {
         return;
     }
     this.timer_armed.set(tick);
+    trace!(TimerSet, tick);
     if HAS_DEADLINE.load(Ordering::Relaxed) {
         // 0 disarms; the counter is never there again.
         let value = if tick == u64::MAX { 0 } else { tick };

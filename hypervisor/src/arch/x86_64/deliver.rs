@@ -121,6 +121,7 @@ global_asm!(
     "cmp r8, -16", // The hypervisor's slots.
     "je pvops_long",
     "call 20f",
+    trace_point!(delivered),
     "mov rcx, rsi",
     "mov r11d, {entry_flags}", // AC goes.
     "mov [rsp + {rsp}], rdi",
@@ -132,6 +133,7 @@ global_asm!(
     "mov r9, [rsp + {r9}]",
     "mov r10, [rsp + {r10}]",
     "mov rsp, [rsp + {rsp}]",
+    trace_point!(leave),
     "sysretq",
     "5:",
     "mov rdi, [rsp + {rsp}]",

@@ -101,6 +101,7 @@ global_asm!(
     push_scratch!(),
     "sub rsp, {kept_bytes}",
     clear_flags!(),
+    trace_point!(exception),
     "jmp pvops_deliver_exception",
     // --- Page faults.
     ".globl pvops_page_fault", // For debuggers.
@@ -111,6 +112,7 @@ global_asm!(
     push_scratch!(),
     "sub rsp, {kept_bytes}",
     clear_flags!(),
+    trace_point!(exception),
     "mov rdi, cr2",
     "mov [rip + __ehdr_start + {fault_address}], rdi",
     "mov rsi, [rsp + {error}]",
@@ -121,6 +123,7 @@ global_asm!(
     "jnz pvops_long",
     // Loaded: the guest does not see it. What happens meanwhile comes with an interrupt.
     "add rsp, {kept_bytes}",
+    trace_point!(leave),
     "jmp 8f",
     // --- The rest of the frame, and everything else that a guest may want.
     ".globl pvops_serve",
@@ -134,6 +137,7 @@ global_asm!(
     "test byte ptr [rsp + {cs_from_vector}], 3",
     "jz 5f",
     push_scratch!(),
+    trace_point!(exception),
     "6:",
     push_kept!(),
     clear_flags!(),

@@ -50,6 +50,8 @@ pub mod cpu_pages {
     pub const IO_BITMAP: u64 = 12 * 4096;
     /// Bytes of it; one more, all ones, follows.
     pub const IO_BITMAP_BYTES: u64 = 0x1_0000 / 8;
+    /// With the feature `trace`: a page of stack for points in the entry code, then the ring; an unmapped page below.
+    pub const TRACE: u64 = 1 << 20;
     /// Pages that are mapped, by number; the gaps are guards.
     pub const MAPPED: [u64; 7] = [0, 2, 3, 4, 6, 8, 10];
     /// Pages of the bitmap and the byte behind it.

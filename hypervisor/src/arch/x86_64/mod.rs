@@ -24,6 +24,8 @@ pub mod start;
 pub mod switch;
 pub mod system_call;
 pub mod time;
+#[cfg(feature = "trace")]
+pub mod trace;
 pub mod trap;
 
 pub use frame::Frame;

@@ -99,6 +99,7 @@ pub fn to(next: Seat, frame: &mut Frame) {
     this.vcpu_address.set(core::ptr::from_ref(vcpu) as u64);
     ports::load(domain());
     restore(&vcpu.saved, frame, loaded);
+    trace!(Switch);
 }
 
 /// The current vCPU begins anew at `first`, everything else in its initial state, when it is switched to next: until

@@ -83,6 +83,7 @@ fn is_iret_read(rip: u64) -> bool {
 }
 
 fn interrupt(number: u8) {
+    trace!(Interrupt, number.into());
     if number == vector::TIMER { turn::timer_expired() } else { other_interrupt(number) }
 }
 

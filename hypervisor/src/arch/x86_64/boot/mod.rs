@@ -11,6 +11,8 @@ pub mod memory;
 pub mod pci;
 pub mod smp;
 pub mod tables;
+#[cfg(feature = "trace")]
+pub mod trace;
 
 use super::layout::{BOOT_DYNAMIC, BOOT_DYNAMIC_LAST, BOOT_PHYSICAL, IMAGE, cpu_pages};
 use super::percpu::{FRAME, cpu};
@@ -99,6 +101,12 @@ impl Machine {
     #[must_use]
     pub fn ramdisk(&self) -> &'static [u8] {
         self.ramdisk
+    }
+
+    /// Begins the rings of the CPUs that run.
+    #[cfg(feature = "trace")]
+    pub fn begin_trace(&self) {
+        self.cpus.iter().enumerate().for_each(|(number, cpu)| trace::begin_ring(number, cpu.trace_ring()));
     }
 
     /// CPUs that were started, this one included.

@@ -100,6 +100,8 @@ impl SharedTables {
 pub struct CpuTables {
     root: u64,
     has_io_bitmap: bool,
+    #[cfg(feature = "trace")]
+    trace_ring: u64,
 }
 
 impl CpuTables {
@@ -113,7 +115,19 @@ impl CpuTables {
             let phys = memory.take_page();
             map(memory, pointers, 3, 1, CPU_PAGES + page * PAGE, phys, DATA);
         }
-        Self { root, has_io_bitmap: false }
+        Self {
+            root,
+            has_io_bitmap: false,
+            #[cfg(feature = "trace")]
+            trace_ring: super::trace::map_ring(memory, pointers),
+        }
+    }
+
+    /// Physical address of its ring.
+    #[cfg(feature = "trace")]
+    #[must_use]
+    pub fn trace_ring(&self) -> u64 {
+        self.trace_ring
     }
 
     /// Gives the CPU an I/O bitmap, in which every port is closed.

@@ -119,13 +119,23 @@ pub fn breakable_hypervisor(workspace: &Workspace) -> Result<PathBuf, Failure> {
     Ok(workspace.mutants_hypervisor())
 }
 
-/// Builds the hypervisor of [`Workspace::root_without_mutants`] and returns its ELF.
-pub fn hypervisor_without_mutants(workspace: &Workspace) -> Result<PathBuf, Failure> {
-    let target = workspace.target_without_mutants();
+/// Builds the hypervisor that notes what happens, apart from the true one, and returns its ELF.
+pub fn traced_hypervisor(workspace: &Workspace) -> Result<PathBuf, Failure> {
     let mut command = workspace.cargo();
-    command.current_dir(workspace.root_without_mutants()).env("CARGO_TARGET_DIR", &target);
+    command.env("CARGO_TARGET_DIR", workspace.traced_target());
     command.arg("build").args(Kernel::Hypervisor.options()).args(["--target", KERNEL_TARGET]);
-    cargo_step("building the hypervisor from sources without mutation points", &mut command)?;
+    command.args(["--features", "trace"]);
+    cargo_step("building the traced hypervisor", &mut command)?;
+    Ok(workspace.traced_hypervisor())
+}
+
+/// Builds the hypervisor of [`Workspace::root_without_points`] and returns its ELF.
+pub fn hypervisor_without_points(workspace: &Workspace) -> Result<PathBuf, Failure> {
+    let target = workspace.target_without_points();
+    let mut command = workspace.cargo();
+    command.current_dir(workspace.root_without_points()).env("CARGO_TARGET_DIR", &target);
+    command.arg("build").args(Kernel::Hypervisor.options()).args(["--target", KERNEL_TARGET]);
+    cargo_step("building the hypervisor from sources without mutation and trace points", &mut command)?;
     Ok(target.join(KERNEL_TARGET).join("hypervisor/hypervisor"))
 }
 

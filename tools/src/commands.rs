@@ -17,3 +17,4 @@ pub mod setup;
 pub mod size;
 pub mod soak;
 pub mod test;
+pub mod trace;

@@ -19,7 +19,8 @@ Exit codes:
   101      something could not be built
   102      system.toml was refused
   103      a needed tool is missing and could not be installed
-  104      `demo`, `test`, `soak`, `coverage`: the runs disagree, a case failed, a requirement has no test
+  104      `demo`, `test`, `soak`, `coverage`: the runs disagree, a case failed, a requirement has no test;
+           `trace`: the hypervisor's records could not be read
   105      the machine ended without saying its status, for example by a triple fault
   106      `conform`: the target file was refused
   110      `conform`: the target failed

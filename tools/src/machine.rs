@@ -70,6 +70,9 @@ pub struct Machine {
     /// Socket of QEMU's monitor.
     #[arg(skip)]
     pub monitor: Option<PathBuf>,
+    /// Socket of QEMU's monitor for programs. A machine with it stays when it ends, stopped, to be looked at.
+    #[arg(skip)]
+    pub control: Option<PathBuf>,
     /// Port on which gdb is waited for, before the first instruction.
     #[arg(skip)]
     pub gdb_port: Option<u16>,
@@ -98,6 +101,7 @@ impl Default for Machine {
             com2: None,
             devices: Vec::new(),
             monitor: None,
+            control: None,
             gdb_port: None,
             recorder: None,
         }
@@ -153,6 +157,10 @@ impl Machine {
         }
         if let Some(monitor) = &self.monitor {
             command.arg("-monitor").arg(format!("unix:{},server=on,wait=off", monitor.display()));
+        }
+        if let Some(control) = &self.control {
+            command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", control.display()));
+            command.args(["-action", "shutdown=pause"]);
         }
         for device in &self.devices {
             command.args(["-device", device]);

@@ -20,6 +20,7 @@ mod footprint;
 mod interrupt;
 mod machine;
 mod manifest;
+mod monitor;
 mod outcome;
 mod process;
 mod progress;
@@ -36,7 +37,7 @@ use clap::{Parser, Subcommand};
 
 use commands::{
     bench, book, build, conform, coverage, demo, describe, fuzz, header, image, miri, mutants, run, setup,
-    size, soak, test,
+    size, soak, test, trace,
 };
 use failure::Failure;
 use workspace::Workspace;
@@ -75,6 +76,8 @@ enum Command {
     Soak(soak::Arguments),
     /// Measures operations and workloads, natively and as a guest
     Bench(bench::Arguments),
+    /// Records what CPUs and vCPUs do, for ui.perfetto.dev
+    Trace(trace::Arguments),
     /// Feeds hostile input to everything that reads untrusted bytes
     Fuzz(fuzz::Arguments),
     /// Runs the tests of the logic under Miri
@@ -113,6 +116,7 @@ fn execute(command: &Command, workspace: &Workspace) -> Result<ExitCode, Failure
         Command::Test(arguments) => test::execute(workspace, arguments),
         Command::Soak(arguments) => soak::execute(workspace, arguments),
         Command::Bench(arguments) => bench::execute(workspace, arguments),
+        Command::Trace(arguments) => trace::execute(workspace, arguments),
         Command::Fuzz(arguments) => fuzz::execute(workspace, arguments),
         Command::Miri(arguments) => miri::execute(workspace, arguments),
         Command::Size(arguments) => size::execute(workspace, arguments),

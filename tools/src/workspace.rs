@@ -86,14 +86,24 @@ impl Workspace {
         self.mutants_target().join(KERNEL_TARGET).join("hypervisor/hypervisor")
     }
 
-    /// A copy of the sources without mutation points.
-    pub fn root_without_mutants(&self) -> PathBuf {
-        self.target.join("pv/without-mutants")
+    /// The target folder of the traced hypervisor: as that of mutants, apart from the true one.
+    pub fn traced_target(&self) -> PathBuf {
+        self.target.join("traced")
+    }
+
+    /// That hypervisor's ELF.
+    pub fn traced_hypervisor(&self) -> PathBuf {
+        self.traced_target().join(KERNEL_TARGET).join("hypervisor/hypervisor")
+    }
+
+    /// A copy of the sources without mutation and trace points.
+    pub fn root_without_points(&self) -> PathBuf {
+        self.target.join("pv/without-points")
     }
 
     /// The target folder of that copy's build.
-    pub fn target_without_mutants(&self) -> PathBuf {
-        self.target.join("without-mutants")
+    pub fn target_without_points(&self) -> PathBuf {
+        self.target.join("without-points")
     }
 
     /// What can be broken.

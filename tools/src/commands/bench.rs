@@ -22,6 +22,7 @@ mod system;
 mod text;
 mod workloads;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::elf_file::ElfFile;
 use crate::failure::{Failure, Kind};
 use crate::progress::Step;
 use crate::toolchain;
@@ -36,7 +38,9 @@ use crate::workspace::Workspace;
 use budgets::Budgets;
 use machines::{Clock, Programs};
 pub use report::Report;
+use runs::{Run, Setting};
 use selection::{Results, Selection};
+pub use text::align;
 
 /// For each machine: instruction by instruction, on a busy computer.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -101,6 +105,19 @@ pub fn report(workspace: &Workspace, filter: &str, limit: Duration) -> Result<Re
     let programs = Programs::build(workspace)?;
     let results = selection.boot(workspace, &programs)?;
     Report::new(workspace, &selection, &programs, results)
+}
+
+/// What each operation of a guest alone on `hypervisor` takes: the least, the median and the most instructions.
+pub fn guest_instructions(
+    workspace: &Workspace,
+    hypervisor: ElfFile,
+    limit: Duration,
+) -> Result<BTreeMap<String, [u32; 3]>, Failure> {
+    let programs = Programs { hypervisor, ..Programs::build(workspace)? };
+    let contents = Setting::Guest.contents(&programs, "")?;
+    let ended = machines::boot(workspace, &contents, (Clock::Instructions, limit), None)?;
+    let run = Run::read(Setting::Guest, &programs, ended)?;
+    Ok(run.figures.into_iter().map(|one| (one.name, [one.least, one.median, one.most])).collect())
 }
 
 fn measure(workspace: &Workspace, selection: &Selection, programs: &Programs) -> Result<Results, Failure> {

@@ -29,6 +29,7 @@ mod realtime;
 mod shell;
 mod soak;
 mod specification;
+mod trace;
 mod wire;
 
 use std::process::ExitCode;
@@ -108,6 +109,7 @@ fn all_cases() -> Vec<Case> {
     cases.extend(debugger::cases());
     cases.extend(bench::cases());
     cases.extend(footprint::cases());
+    cases.extend(trace::cases());
     cases.extend(host::cases());
     cases
 }

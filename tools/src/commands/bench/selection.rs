@@ -89,6 +89,21 @@ impl Selection {
         Ok(selection)
     }
 
+    /// All operations.
+    pub fn operations(budgets: Budgets, limit: Duration) -> Self {
+        Self {
+            limit,
+            operations: budgets.select(""),
+            workloads: String::new(),
+            has_workloads: false,
+            surroundings: Vec::new(),
+            has_sites: false,
+            has_idle: false,
+            has_footprint: false,
+            has_touch: false,
+        }
+    }
+
     /// Those that take longest first.
     fn jobs(&self) -> Vec<Job> {
         let crowds: Vec<Crowd> = if self.has_workloads { Crowd::all().collect() } else { Vec::new() };

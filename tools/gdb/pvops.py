@@ -181,7 +181,10 @@ class DomainsCommand(Command):
 
 
 class FrameCommand(Command):
-    """The guest's registers at the top of this CPU's stack, as they were when it entered the hypervisor last."""
+    """The guest's registers at the top of this CPU's stack, as they were when it entered the hypervisor last.
+
+    A call stores rip, rflags, rsp, rax, rdi, rsi and r8 to r10 only: the others are of an earlier entry then, and still in
+    the processor or on the stack."""
 
     name = "pvops-frame"
 

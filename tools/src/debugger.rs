@@ -105,7 +105,7 @@ pub fn advice(world: World) -> &'static str {
             "set breakpoints (break guest_demo_kernel::shell::run), then `continue`; more: help pvops-symbols"
         }
         World::Hypervisor => {
-            "set breakpoints (break hypervisor::front::system_call), then `continue`; more: help pvops-vcpu, \
+            "set breakpoints (break *hypervisor::front::fast::write_console), then `continue`; more: help pvops-vcpu, \
              pvops-domains, pvops-frame, pvops-guest, pvops-symbols"
         }
     }

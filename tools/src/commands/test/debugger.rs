@@ -91,8 +91,9 @@ fn hypervisor_and_guests(context: &Context, limit: Duration) -> Result<(), Failu
         "continue",
         "backtrace",
         "delete",
-        // In the hypervisor, called by the guest.
-        "break hypervisor::front::calls::write_console",
+        // In the hypervisor, called by the guest: at the function's first instruction, since what is inlined there has
+        // lines of its own.
+        "break *hypervisor::front::fast::write_console",
         "continue",
         "backtrace",
         "pvops-frame",
@@ -116,12 +117,12 @@ fn hypervisor_and_guests(context: &Context, limit: Duration) -> Result<(), Failu
             "hypervisor::arch::x86_64::trap::page_fault (",
             " in pvops_page_fault",
             " guest_demo_kernel::first_thread (",
-            "hypervisor::front::calls::write_console (",
-            " in pvops_long",
+            " hypervisor::front::fast::write_console (",
+            " in pvops_",
             " in pvops_abi::hyper::hypercall::call ",
             " guest_demo_kernel::shell::read_and_do ",
             " guest_demo_kernel::threads::begin ",
-            "vector 0x0000000000000100",
+            " rip 0xffff",
             "0 'first' vCPU 0: CPU 0, priority 20",
             "1 'second' vCPU 0: CPU 0, priority 10",
             "smallest::main (",

@@ -14,7 +14,7 @@ import gdb.unwinder
 CPU_PAGES = 0xFFFF_8000_4000_0000
 STACK_TOP = CPU_PAGES + 5 * 4096
 DOMAIN_STATE = 0xFFFF_8180_0000_0000
-NO_VCPU = 0xFFFF_FFFF
+NO_SEAT = 0xFF
 # Where a boot loader or the hypervisor may have put a kernel, below the program counter.
 LARGEST_IMAGE = 64 << 20
 
@@ -103,11 +103,19 @@ def per_cpu():
 
 def running():
     """The domain and the vCPU that the selected CPU runs, or nothing."""
-    number = int(plain(per_cpu()["vcpu"]))
-    if number == NO_VCPU:
+    this = per_cpu()
+    if int(plain(this["seat"])) == NO_SEAT:
         return None
     domain = object_at(DOMAIN_STATE, "hypervisor::domain::Domain")
-    return domain, domain["vcpus"][number]
+    return domain, object_at(int(plain(this["vcpu_address"])), "hypervisor::domain::vcpu::Vcpu")
+
+
+def clock_ns(tick):
+    """What the clock shows at a tick of the counter."""
+    base, factor = (
+        int(plain(gdb.parse_and_eval(f"hypervisor::arch::x86_64::time::{name}"))) for name in ("BASE", "NS_PER_TICK")
+    )
+    return (tick - base) * factor >> 32
 
 
 def where(address):
@@ -173,10 +181,10 @@ class DomainsCommand(Command):
 
     def line(self, number, vcpu, name, entry):
         value = lambda field: int(plain(entry[field]))
-        deadline = value("deadline_ns")
+        deadline = value("deadline")
         parts = [f"{number} '{name}' vCPU {vcpu}: CPU {value('cpu')}, priority {value('priority')}"]
         parts.append("stopped" if value("stopped") else f"mail {value('mail'):#x}")
-        parts.append("no deadline" if deadline == 2**64 - 1 else f"deadline {deadline} ns")
+        parts.append("no deadline" if deadline == 2**64 - 1 else f"deadline {clock_ns(deadline)} ns")
         return ", ".join(parts)
 
 

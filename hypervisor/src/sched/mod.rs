@@ -101,8 +101,9 @@ impl FixedPriority {
         let mut bits = 0;
         loop {
             match Seat(left as u8) {
-                seat if seat == vcpu => return Some(bits),
+                // First, since nobody may be asked for.
                 Seat::NONE => return None,
+                seat if seat == vcpu => return Some(bits),
                 _ => {}
             }
             // Behind the last one are no zeros.
@@ -245,6 +246,23 @@ mod tests {
         assert_eq!(policy.next(), Seat::NONE);
         policy.make_ready(seat(0, 5));
         assert_eq!(policy.next(), seat(0, 5));
+    }
+
+    /// A CPU runs nobody while a domain of its begins anew, and a slice may end meanwhile.
+    #[test]
+    fn nobody_is_in_no_queue_not_even_in_a_full_one() {
+        let policy = FixedPriority::new();
+        for ready in 0..=MAX_READY {
+            policy.yield_to_others(Seat::NONE);
+            policy.remove(Seat::NONE);
+            for number in 0..ready {
+                assert_eq!(policy.next(), seat(0, number), "{ready} are ready");
+                policy.yield_to_others(seat(0, number));
+            }
+            if ready < MAX_READY {
+                policy.make_ready(seat(0, ready));
+            }
+        }
     }
 
     /// Every order of what can happen, against a list that is searched and sorted.

@@ -78,6 +78,10 @@ impl<T: ShadowTables> Shadow<T> {
         access: Access,
     ) -> bool {
         let CachedRoot { guest_root, kernel, user, .. } = self.roots[number % MAX_ROOTS];
+        // An access that is going to be refused leaves no marks.
+        if access.is_user() && self.is_common(index(address, 4)) {
+            return false;
+        }
         // When tables are short, to get some might take those away that lead here.
         if self.pool.free_count() < MOST_TABLES_AT_ONCE || !mark_tables(memory, guest_root, address) {
             return false;

@@ -158,6 +158,20 @@ fn user_mode_never_reaches_a_common_slot() {
     machine.audit();
 }
 
+// covers: MMU-017
+#[test]
+fn an_access_that_a_common_slot_refuses_marks_no_table_on_the_way() {
+    let (mut machine, first, _) = with_common_slot();
+    let address = KERNEL_ADDRESS + GIB;
+    machine.guest.set(first, address, 1, 2 * GIB | PRESENT | WRITABLE | USER, TABLE);
+    machine.guest.change(first, address, 4, |entry| (entry | USER) & !ACCESSED);
+    let code = error::PRESENT | error::USER;
+    assert_eq!(machine.access(address, USER_READ), Err(code));
+    for level in 1..=4 {
+        assert_eq!(machine.guest.entry(first, address, level) & ACCESSED, 0, "level {level}");
+    }
+}
+
 #[test]
 fn common_slots_can_be_declared_again_and_taken_back() {
     let (mut machine, first, second) = with_common_slot();

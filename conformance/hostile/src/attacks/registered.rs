@@ -20,7 +20,8 @@ pub(super) fn run() {
     garbage_while_events_fire();
 }
 
-fn put_area(at: u64) {
+/// A page's words for an area.
+pub(super) fn put_area(at: u64) {
     world::put(at, AREA_BYTES | u64::from(VCPU_AREA_VERSION) << 32);
     world::put(at + 120, 0);
 }

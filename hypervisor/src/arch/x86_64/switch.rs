@@ -89,8 +89,9 @@ pub fn to(next: Seat, frame: &mut Frame) {
     let enabled = enable_all_state();
     if running_domain().is_some() {
         save(&current_vcpu().saved, frame, loaded, enabled);
-        separate_predictors();
     }
+    // Also behind one that stopped or begins anew, of which nothing is saved.
+    separate_predictors();
     let entry = registry::at(next);
     // The root carries the window of the new one's domain: from here on `domain()` is that.
     paging::load_view(entry.root());

@@ -2,20 +2,23 @@
 
 use crate::harness::attempt::{self, BOTH, DONE, Mode, code};
 use crate::harness::tables::{self, P, U, W};
-use crate::harness::{call, check, check_vector, events, println, world};
+use crate::harness::{call, check, check_vector, events, println, register_again, world};
+use core::arch::asm;
 use core::fmt::Write;
 use core::sync::atomic::Ordering;
-use pvops_abi::call::{Event, Mmu, Sched};
+use pvops_abi::call::{Cpu, Event, Mmu, Sched};
 use pvops_abi::layout::PortKind;
+use pvops_abi::layout::frame::DeliveredFrame;
 use pvops_abi::ops::console::Writer;
 
 pub(super) fn run() {
-    let stages: [(&str, fn()); 7] = [
+    let stages: [(&str, fn()); 8] = [
         ("ports", ports),
         ("roots", roots),
         ("sparse mappings", sparse),
         ("deadlines", deadlines),
         ("masked events", masked),
+        ("events let in by a store", let_in_by_a_store),
         ("yield", yields),
         ("console", flood),
     ];
@@ -174,6 +177,61 @@ fn masked() {
     events::enable(false);
     check(events::count() > before, format_args!("it comes when it may"));
     ports.into_iter().for_each(events::unbind);
+}
+
+unsafe extern "C" {
+    /// Where a trap's handler starts that loads the word at `rdi` and goes on at `rsi`, on the stack that was interrupted.
+    fn hostile_load_and_go_on();
+}
+
+core::arch::global_asm!(
+    ".globl hostile_load_and_go_on",
+    "hostile_load_and_go_on:",
+    "mov rax, [rdi]",
+    "mov rsp, [rsp + {rsp}]",
+    "jmp rsi",
+    rsp = const core::mem::offset_of!(DeliveredFrame, rsp),
+);
+
+/// A store is all that lets a pending event in. It comes at the next entry into the hypervisor, whatever that is for, and
+/// before the instruction with which the kernel goes on.
+fn let_in_by_a_store() {
+    let port = events::bind(PortKind::Ipi);
+    let enabled = &world::BLOCK.area.events_enabled;
+    let make_due = || {
+        call(Event::Send.id(), &[port]);
+        let before = events::count();
+        enabled.store(1, Ordering::SeqCst);
+        before
+    };
+    tables::map(tables::base_root(), tables::WINDOW, world::frame(), W);
+    let before = make_due();
+    let mut seen: u64;
+    // SAFETY: both can be read, the page for the first time.
+    unsafe {
+        asm!("mov {seen}, [{page}]", "mov {seen}, [{counter}]", page = in(reg) tables::WINDOW,
+            counter = in(reg) events::counter(), seen = out(reg) seen, options(nostack));
+    }
+    enabled.store(0, Ordering::SeqCst);
+    check(seen == before + 1, format_args!("behind a hidden fault: {} upcalls", seen - before));
+
+    // A gate that does not mask.
+    let table = world::frame();
+    world::put(table + 6 * 16, hostile_load_and_go_on as *const () as u64);
+    check(call(Cpu::SetTrapTable.id(), &[table, 32]).status == 0, format_args!("a table with one gate"));
+    let before = make_due();
+    // SAFETY: the handler of the trap comes back, with nothing changed but what it says; a trap leaves the other two.
+    unsafe {
+        asm!("lea rsi, [rip + 2f]", "ud2", "2:", in("rdi") events::counter(), out("rax") seen, out("rsi") _,
+            out("rcx") _, out("r11") _);
+    }
+    enabled.store(0, Ordering::SeqCst);
+    register_again();
+    check(
+        seen == before + 1,
+        format_args!("before a handler's first instruction: {} upcalls", seen - before),
+    );
+    events::unbind(port);
 }
 
 fn yields() {

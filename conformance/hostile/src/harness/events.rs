@@ -62,6 +62,11 @@ pub(crate) fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
 
+/// Where that number stands, for code that must see it change between two instructions.
+pub(crate) fn counter() -> *const u64 {
+    COUNT.as_ptr()
+}
+
 /// Has each of the next `upcalls` arm a deadline in the past. Without an end the kernel would never come out.
 pub(crate) fn set_storm(upcalls: u64) {
     STORM.store(upcalls, Ordering::Relaxed);

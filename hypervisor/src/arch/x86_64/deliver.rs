@@ -87,8 +87,11 @@ global_asm!(
     "mov rax, [r9 + {trap_table}]",
     "mov rsi, [rax + {page_fault} * {gate_bytes} + {g_entry}]",
     "mov rcx, [rax + {page_fault} * {gate_bytes} + {g_flags}]",
-    // The gate: a copy, which is checked.
+    // An event may be due behind the trap.
     "2:",
+    "cmp byte ptr [r10 + {pending}], 0",
+    "jne pvops_long",
+    // The gate: a copy, which is checked.
     "test rcx, ~7",
     "jnz pvops_long",
     "test cl, 3", // Level 0 or 3: an even number of bits.
@@ -249,6 +252,7 @@ global_asm!(
     page_fault = const vector::PAGE_FAULT,
     event = const EVENT_VECTOR,
     enabled = const offset_of!(VcpuArea, events_enabled),
+    pending = const offset_of!(VcpuArea, events_pending),
     kernel_stack = const offset_of!(VcpuArea, kernel_stack),
     kernel_gs = const offset_of!(VcpuArea, kernel_gs_base),
     user_gs = const offset_of!(VcpuArea, user_gs_base),

@@ -8,11 +8,12 @@
 //! Exceptions that happen all the time store only what a Rust function may change. What they cannot finish goes the
 //! long way: the rest is stored too, and [`super::trap::from_guest`] begins anew.
 
-use super::frame::Frame;
+use super::frame::{Frame, LEAVING_VECTOR};
 use super::percpu::{self, PerCpu};
 use crate::domain::vcpu::{ShortWays, Vcpu};
 use core::arch::global_asm;
 use core::mem::offset_of;
+use pvops_abi::layout::VcpuArea;
 
 /// Vectors that exist.
 pub const VECTORS: usize = 256;
@@ -121,10 +122,18 @@ global_asm!(
     "jns pvops_deliver_page_fault",
     "inc rax",
     "jnz pvops_long",
-    // Loaded: the guest does not see it. What happens meanwhile comes with an interrupt.
+    // Loaded: the guest does not see it, but for an event that is due, since its kernel may let events in by a store alone
+    // (EVT-001). What happens meanwhile comes with an interrupt.
+    "mov rax, [rip + __ehdr_start + {vcpu}]",
+    "mov rax, [rax + {area}]",
+    "cmp byte ptr [rax + {pending}], 0",
+    "jne 10f",
     "add rsp, {kept_bytes}",
     trace_point!(leave),
     "jmp 8f",
+    "10:",
+    "mov qword ptr [rsp + {vector}], {leaving}",
+    "jmp pvops_long",
     // --- The rest of the frame, and everything else that a guest may want.
     ".globl pvops_serve",
     "pvops_serve:",
@@ -190,6 +199,7 @@ global_asm!(
     first_interrupt = const FIRST_INTERRUPT,
     cs_from_vector = const offset_of!(Frame, cs) - offset_of!(Frame, vector),
     kept_bytes = const offset_of!(Frame, r11),
+    vector = const offset_of!(Frame, vector),
     error = const offset_of!(Frame, error),
     rip = const offset_of!(Frame, rip),
     rcx = const offset_of!(Frame, rcx),
@@ -199,6 +209,8 @@ global_asm!(
     vcpu = const percpu::field(offset_of!(PerCpu, vcpu_address)),
     fault_address = const percpu::field(offset_of!(PerCpu, fault_address)),
     area = const offset_of!(Vcpu, area_address),
+    pending = const offset_of!(VcpuArea, events_pending),
+    leaving = const LEAVING_VECTOR,
     event_entry = const offset_of!(Vcpu, short_ways) + offset_of!(ShortWays, event_entry),
     page_fault = sym super::trap::page_fault,
     from_guest = sym super::trap::from_guest,

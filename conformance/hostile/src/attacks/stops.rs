@@ -13,6 +13,10 @@ use pvops_abi::ops::sched::{self, ShutdownReason};
 fn fault_on_bad_stack() {
     let mut state = attempt::snippet(Mode::Kernel, code!("ud2"));
     state.rsp = tables::WINDOW + 0x1000;
+    // The dump shows them.
+    [state.rax, state.rcx, state.rdx, state.rbx, state.rbp, state.rsi, state.rdi] = [1, 2, 3, 4, 5, 6, 7];
+    [state.r8, state.r9, state.r10, state.r11] = [8, 9, 10, 11];
+    [state.r12, state.r13, state.r14, state.r15] = [12, 13, 14, 15];
     attempt::run(&state);
 }
 

@@ -27,7 +27,7 @@ pub const STUB_BYTES: u64 = 8;
 unsafe extern "C" {
     /// [`STUBS`] stubs, [`STUB_BYTES`] apart.
     pub fn pvops_vector_stubs();
-    /// Begins to serve this CPU's guests, on the top of its stack: as from a guest, with the frame there.
+    /// Begins to serve this CPU's guests, on the top of its stack: as from a guest, with the frame there, all of it.
     pub fn pvops_serve() -> !;
 }
 
@@ -138,6 +138,7 @@ global_asm!(
     ".globl pvops_serve",
     "pvops_serve:",
     "lea rsp, [rip + __ehdr_start + {frame}]",
+    "jmp 11f",
     ".globl pvops_long",
     "pvops_long:",
     "add rsp, {kept_bytes}",
@@ -149,6 +150,7 @@ global_asm!(
     trace_point!(exception),
     "6:",
     push_kept!(),
+    "11:",
     clear_flags!(),
     "mov rdi, rsp",
     "call {from_guest}",

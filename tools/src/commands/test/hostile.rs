@@ -135,9 +135,19 @@ fn expect_end(ended: &Ended, attack: &str, expected: Expected) -> Result<(), Fai
         Expected::Stopped(cause) => {
             expect_status(ended, ExitStatus::DOMAIN_CRASHED.code())?;
             expect_text(ended, &format!("attack: {attack} begins"))?;
-            expect_text(ended, &format!("crashed: {cause}"))
+            expect_text(ended, &format!("crashed: {cause}"))?;
+            if attack == "stop-stack" { expect_registers(ended) } else { Ok(()) }
         }
     }
+}
+
+/// The dump shows the registers with which the attack ended: their numbers.
+fn expect_registers(ended: &Ended) -> Result<(), Failure> {
+    const NAMES: [&str; 15] = [
+        "rax", "rcx", "rdx", "rbx", "rbp", "rsi", "rdi", " r8", " r9", "r10", "r11", "r12", "r13", "r14",
+        "r15",
+    ];
+    (1..).zip(NAMES).try_for_each(|(number, name)| expect_text(ended, &format!("  {name} {number:016x}")))
 }
 
 /// The hypervisor must not have failed, whatever came of the guest.

@@ -30,6 +30,8 @@ pub const MAIL_DUMP: u64 = 1 << 60;
 const MAIL_RESUMED: u64 = 1 << 59;
 /// Mail that concerns a paused domain too.
 const MAIL_OF_OPERATOR: u64 = MAIL_RESTART | MAIL_DUMP;
+/// Mail of which its CPU is told even if there is other mail: that may wait for a paused domain, or be left by a stopped one.
+const MAIL_HEARD: u64 = MAIL_OF_OPERATOR | MAIL_RESUMED;
 /// Mail: the other ends of the domain's channels were rung, a bit per channel.
 pub const MAIL_DOORBELLS: u64 = (1 << system_image::layout::MAX_CHANNELS) - 1;
 
@@ -253,7 +255,7 @@ impl Entry {
         let target = self.cpu();
         if target == cpu().number.get() {
             wake(self);
-        } else if before == 0 && !mutant!(IpiSkipped) {
+        } else if (before == 0 || mail & MAIL_HEARD != 0) && !mutant!(IpiSkipped) {
             apic::send(machine::apic_id(target), apic::vector::KICK.into());
         }
     }

@@ -168,7 +168,7 @@ fn orders(context: &Context, cpus: u32, limit: Duration) -> Result<(), Failure> 
 }
 
 /// Looks at the list until it shows `line`.
-fn until_listed(session: &mut Session, line: &str) -> Result<(), Failure> {
+pub(super) fn until_listed(session: &mut Session, line: &str) -> Result<(), Failure> {
     for _ in 0..LOOKS {
         session.send(b"\x14l");
         if session.wait_for(line, LOOK_LIMIT).is_ok() {

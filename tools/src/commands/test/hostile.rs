@@ -14,7 +14,7 @@ use std::time::Duration;
 use system_image::{CrashPolicy, Device, ExitStatus, PortRange};
 
 use super::case::{BOOT_LIMIT, Case, Context, ensure, expect_status, expect_text};
-use super::realtime;
+use super::{console, realtime};
 use crate::boot::World;
 use crate::disk_image::Contents;
 use crate::failure::Failure;
@@ -109,6 +109,7 @@ pub fn cases() -> Vec<Case> {
     }
     cases.push(Case::boot("hostile guest: crashes as often as its policy allows", crash_loop));
     cases.push(Case::boot("hostile guest: rung without a pause from another CPU", rung));
+    cases.push(Case::boot("hostile guest: rung while paused, and continued", rung_and_paused));
     cases.push(Case::boot("hostile guest: everything, beside a neighbour on another CPU", other_cpu));
     // Instruction by instruction.
     cases.iter_mut().for_each(|case| case.limit = 2 * BOOT_LIMIT);
@@ -161,21 +162,25 @@ fn expect_no_defect(ended: &Ended) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Boots a hostile guest and a neighbour with a channel between them.
+/// A hostile guest and others, with a channel between the first two.
+fn contents(context: &Context, domains: Vec<ManifestDomain>) -> Result<Contents, Failure> {
+    let kernels = context.kernels()?;
+    let manifest = Manifest {
+        domains,
+        channels: vec![[0, 1].into()],
+        ..Manifest::for_guest(kernels.hostile.clone(), "")
+    };
+    Ok(Contents::hypervisor(kernels.hypervisor.clone(), manifest.compile(Some(DEBUG_EXIT_PORT))?))
+}
+
+/// Boots a hostile guest and a neighbour.
 fn boot(
     context: &Context,
     domains: [ManifestDomain; 2],
     machine: &Machine,
     limit: Duration,
 ) -> Result<Ended, Failure> {
-    let kernels = context.kernels()?;
-    let manifest = Manifest {
-        domains: domains.into(),
-        channels: vec![[0, 1].into()],
-        ..Manifest::for_guest(kernels.hostile.clone(), "")
-    };
-    let contents = Contents::hypervisor(kernels.hypervisor.clone(), manifest.compile(Some(DEBUG_EXIT_PORT))?);
-    let ended = context.start(&contents, machine, limit)?.finish()?;
+    let ended = context.start(&contents(context, domains.into())?, machine, limit)?.finish()?;
     expect_no_defect(&ended)?;
     Ok(ended)
 }
@@ -268,6 +273,25 @@ fn rung(context: &Context, limit: Duration) -> Result<(), Failure> {
     let ended = boot(context, [ringer, receiver], &Machine { cpus: 2, ..Machine::default() }, limit)?;
     expect_end(&ended, "ring", Expected::Survives)?;
     expect_end(&ended, "rung", Expected::Survives)
+}
+
+/// A peer rings a paused domain, whose mail nobody collects as long as a neighbour has its CPU. The operator's wish that it
+/// goes on is heard all the same.
+fn rung_and_paused(context: &Context, limit: Duration) -> Result<(), Failure> {
+    const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+    let ringer = hostile(context, "attack=ring for_ms=6000")?;
+    let receiver = ManifestDomain { name: "receiver".into(), ..neighbour(context, "", 1)? };
+    let contents = contents(context, vec![ringer, receiver, neighbour(context, "run=rt periods=6000", 1)?])?;
+    let mut session = context.start(&contents, &Machine { cpus: 2, ..Machine::default() }, limit)?;
+    session.wait_for("attack: ring begins", ANSWER_LIMIT)?;
+    session.send(b"\x142");
+    session.wait_for("[receiver] pvops> ", ANSWER_LIMIT)?;
+    session.send(b"\x14p");
+    console::until_listed(&mut session, "pvops: 2 'receiver' paused, has the focus")?;
+    session.send(b"uptime\r\x14c");
+    session.wait_for("[receiver]   up ", ANSWER_LIMIT)?;
+    session.send(b"exit 0\r");
+    expect_no_defect(&session.finish()?)
 }
 
 /// What the guest says that it can do.

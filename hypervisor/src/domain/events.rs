@@ -37,6 +37,11 @@ impl Bindings {
         Self { ports: [None; MAX_BOUND_PORTS] }
     }
 
+    /// Unbinds all.
+    pub fn clear(&mut self) {
+        self.ports.fill(None);
+    }
+
     /// Binds a source to a free port. IPIs are many; each vCPU has one timer, everything else is one in the domain.
     ///
     /// # Errors

@@ -161,10 +161,7 @@ fn after_dump(domain: &Domain, then: After) {
         domain.chore.set(Chore::None);
         return;
     }
-    let mut restarts = domain.restarts.get();
-    let again = restarts.allow(domain.crash_policy, time::now_ns_by_call());
-    domain.restarts.set(restarts);
-    if again {
+    if domain.restarts.allow(domain.crash_policy, time::now_ns_by_call()) {
         domain.chore.set(Chore::ForgetTranslations);
     } else {
         domain.stop(ExitStatus::DOMAIN_CRASHED)
@@ -174,7 +171,7 @@ fn after_dump(domain: &Domain, then: After) {
 /// Leaves the root that is about to be forgotten for one without guest memory. The area goes with it: times of waiting
 /// are noted there, and its page is going to be cleaned.
 fn forget_root(vcpu: &Vcpu) {
-    if vcpu.root.get() != LoadedRoot::NONE {
+    if vcpu.root.get().is_loaded() {
         vcpu.set_area(None);
         vcpu.root.set(LoadedRoot::NONE);
         vcpu.entry.set_root(vcpu.window_root);

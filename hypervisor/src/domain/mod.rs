@@ -45,7 +45,7 @@ pub struct Domain {
     /// What happens when it crashes.
     pub crash_policy: CrashPolicy,
     /// When it was started anew because of that.
-    pub restarts: Cell<RestartLog>,
+    pub restarts: RestartLog,
     /// What it does instead of running its guest.
     pub chore: Cell<Chore>,
     /// Why it is dumped.
@@ -88,7 +88,7 @@ impl Domain {
         devices::silence(self.number);
         self.ports.set(None);
         let mut bindings = self.bindings.lock();
-        *bindings = events::Bindings::new();
+        bindings.clear();
         for vcpu in &self.vcpus {
             vcpu.timer_port.store(0, Ordering::Relaxed);
             vcpu.own_ipis.store(0, Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! How often a domain that crashed is started anew.
 
+use core::cell::Cell;
 use system_image::CrashPolicy;
 use system_image::layout::MAX_RESTARTS;
 
@@ -7,31 +8,32 @@ const NEVER: u64 = u64::MAX;
 const NS_PER_SECOND: u64 = 1_000_000_000;
 
 /// When the domain was started anew because of a crash, the latest ones.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct RestartLog {
     /// A ring; [`NEVER`] where there is none.
-    times_ns: [u64; MAX_RESTARTS as usize],
-    next: usize,
+    times_ns: [Cell<u64>; MAX_RESTARTS as usize],
+    next: Cell<usize>,
 }
 
 impl RestartLog {
     /// Not started anew yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { times_ns: [NEVER; MAX_RESTARTS as usize], next: 0 }
+        Self { times_ns: [const { Cell::new(NEVER) }; MAX_RESTARTS as usize], next: Cell::new(0) }
     }
 
     /// Whether `policy` allows one more at `now_ns`; it is noted then.
-    pub fn allow(&mut self, policy: CrashPolicy, now_ns: u64) -> bool {
+    pub fn allow(&self, policy: CrashPolicy, now_ns: u64) -> bool {
         let CrashPolicy::Restart { times, within_seconds } = policy else { return false };
         let window_ns = u64::from(within_seconds).saturating_mul(NS_PER_SECOND);
         let is_recent = |time_ns: u64| time_ns != NEVER && now_ns.saturating_sub(time_ns) < window_ns;
-        let recent = self.times_ns.iter().filter(|time_ns| is_recent(**time_ns)).count();
+        let recent = self.times_ns.iter().filter(|time_ns| is_recent(time_ns.get())).count();
         if recent >= times as usize {
             return false;
         }
-        self.times_ns[self.next % MAX_RESTARTS as usize] = now_ns;
-        self.next = self.next.wrapping_add(1);
+        let next = self.next.get();
+        self.times_ns[next % MAX_RESTARTS as usize].set(now_ns);
+        self.next.set(next.wrapping_add(1));
         true
     }
 }
@@ -51,7 +53,7 @@ mod tests {
 
     #[test]
     fn as_many_as_the_policy_says_then_no_more() {
-        let mut log = RestartLog::new();
+        let log = RestartLog::new();
         assert!([1, 2, 3].into_iter().all(|second| log.allow(THREE_IN_TEN, second * SECOND)));
         assert!(!log.allow(THREE_IN_TEN, 4 * SECOND));
         assert!(!log.allow(THREE_IN_TEN, 11 * SECOND - 1));
@@ -59,7 +61,7 @@ mod tests {
 
     #[test]
     fn old_ones_do_not_count_and_refused_ones_neither() {
-        let mut log = RestartLog::new();
+        let log = RestartLog::new();
         assert!([1, 2, 3].into_iter().all(|second| log.allow(THREE_IN_TEN, second * SECOND)));
         assert!(!log.allow(THREE_IN_TEN, 10 * SECOND));
         assert!(log.allow(THREE_IN_TEN, 11 * SECOND));
@@ -70,14 +72,14 @@ mod tests {
     #[test]
     fn the_longest_log_and_the_longest_window() {
         let most = CrashPolicy::Restart { times: MAX_RESTARTS, within_seconds: u32::MAX };
-        let mut log = RestartLog::new();
+        let log = RestartLog::new();
         assert!((0..u64::from(MAX_RESTARTS)).all(|second| log.allow(most, second * SECOND)));
         assert!(!log.allow(most, 1_000_000 * SECOND));
     }
 
     #[test]
     fn other_policies_never_restart() {
-        let mut log = RestartLog::new();
+        let log = RestartLog::new();
         assert!(!log.allow(CrashPolicy::Stop, 0));
         assert!(!log.allow(CrashPolicy::HaltSystem, 0));
     }

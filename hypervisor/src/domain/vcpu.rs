@@ -168,7 +168,7 @@ impl Vcpu {
     /// Loads the root it starts with, when it is current for the first time since its start.
     pub fn ensure_root(&self, domain: &Domain) {
         // The pool of a new domain holds more than one root.
-        if self.root.get() == LoadedRoot::NONE
+        if !self.root.get().is_loaded()
             && !domain.chore.get().replaces_memory()
             && let Ok(loaded) = domain.mmu.lock().load_root(self.first_root, self.number, true)
         {

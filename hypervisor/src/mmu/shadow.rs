@@ -147,6 +147,12 @@ pub struct Shadow<T> {
 impl LoadedRoot {
     /// No root is loaded: the domain has not begun yet, or begins anew.
     pub const NONE: Self = Self { number: 0, kernel: 0, user: 0, guest: 0 };
+
+    /// Whether it is not [`Self::NONE`]: no table is at address 0.
+    #[must_use]
+    pub const fn is_loaded(&self) -> bool {
+        self.kernel != 0
+    }
 }
 
 impl<T: ShadowTables> Shadow<T> {

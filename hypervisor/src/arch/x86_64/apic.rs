@@ -96,6 +96,7 @@ pub fn end_of_timer() {
 }
 
 /// The interrupt being handled is done.
+#[inline(never)]
 pub fn end_of_interrupt() {
     write(register::END_OF_INTERRUPT, 0);
 }

@@ -52,7 +52,8 @@ impl Menu {
         Self { is_open: false }
     }
 
-    /// What the operator asks for by the next key.
+    /// What the operator asks for by the next key. Inlined, it is repeated for each choice.
+    #[inline(never)]
     pub(super) fn key(&mut self, key: u8) -> Choice {
         if !core::mem::take(&mut self.is_open) {
             self.is_open = key == ESCAPE_KEY;

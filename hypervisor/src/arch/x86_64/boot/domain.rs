@@ -14,6 +14,7 @@ use crate::boot::builder::Start;
 use crate::boot::refusal::Refusal;
 use crate::domain::crash::Cause;
 use crate::domain::devices::Devices;
+use crate::domain::restart::RestartLog;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{Domain, MAX_VCPUS, NAME_BYTES, console, events, registry};
 use crate::mmu::bits::{ACCESSED, PRESENT, WRITABLE};
@@ -190,7 +191,7 @@ impl Place {
             name: placed.name,
             has_console: placed.has_console,
             crash_policy: placed.crash_policy,
-            restarts: Cell::default(),
+            restarts: RestartLog::new(),
             chore: Cell::default(),
             crash: Cell::new(Cause { heading: "", text: "", address: 0 }),
             memory,

@@ -90,8 +90,10 @@ pub(super) fn set_segment_base(vcpu: &Vcpu, which: u64, base: u64) -> Result<u64
 /// CPUID as guests should see it: what they cannot use is masked. The instruction itself does not trap; this is the
 /// answer to rely on.
 pub(super) fn store_cpuid(domain: &Domain, leaf: u64, subleaf: u64, address: u64) -> Result<u64, Error> {
-    let leaf = u32::try_from(leaf).map_err(|_| Error::InvalidArgument)?;
-    let subleaf = u32::try_from(subleaf).map_err(|_| Error::InvalidArgument)?;
+    if (leaf | subleaf) >> 32 != 0 {
+        return Err(Error::InvalidArgument);
+    }
+    let (leaf, subleaf) = (leaf as u32, subleaf as u32);
     let [mut eax, mut ebx, mut ecx, mut edx] = cpu::cpuid(leaf, subleaf);
     match leaf {
         // Absent: MONITOR, VMX, SMX, PDCM, PCID, x2APIC, TSC deadline; MCE, APIC, MTRR, MCA.

@@ -20,7 +20,7 @@ mod fill;
 mod flush;
 mod usual;
 
-use super::bits::{ACCESSED, PRESENT, USER, WRITABLE};
+use super::bits::{ACCESSED, LARGE, PRESENT, USER, WRITABLE};
 use super::memory::{ShadowTables, Table};
 use super::pool::Pool;
 use super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS};
@@ -254,7 +254,10 @@ impl<T: ShadowTables> Shadow<T> {
             self.tables.write(kernel, slot, entry);
             self.tables.write(user, slot, entry);
         }
-        self.roots[number] = CachedRoot { guest_root, vcpu, kernel, user, ..CachedRoot::UNUSED };
+        // Nothing is filled where no root is, see `forget`.
+        let root = self.root(number);
+        (root.guest_root, root.vcpu, root.last_used) = (guest_root, vcpu, 0);
+        (root.kernel, root.user) = (kernel, user);
         self.link_common(number);
         Ok(number)
     }
@@ -278,10 +281,11 @@ impl<T: ShadowTables> Shadow<T> {
     fn forget(&mut self, number: usize) {
         self.empty(number);
         if self.is_loaded(number) {
-            self.loaded[self.roots[number].vcpu as usize % MAX_VCPUS] = NO_NUMBER;
+            self.loaded[self.root(number).vcpu as usize % MAX_VCPUS] = NO_NUMBER;
         }
-        let CachedRoot { kernel, user, .. } = self.roots[number];
-        self.roots[number] = CachedRoot::UNUSED;
+        let root = self.root(number);
+        (root.guest_root, root.linked) = (NO_ROOT, STALE);
+        let CachedRoot { kernel, user, .. } = *root;
         for table in [kernel, user] {
             for slot in HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS {
                 self.tables.write(table, slot, 0);
@@ -322,32 +326,55 @@ impl<T: ShadowTables> Shadow<T> {
 
     /// Drops all translations of a root, links to common subtrees included.
     fn empty(&mut self, number: usize) {
-        let filled = core::mem::replace(&mut self.roots[number].filled, NO_SLOTS);
+        let filled = core::mem::replace(&mut self.root(number).filled, NO_SLOTS);
         slots_in(filled).for_each(|slot| self.drop_slot(number, slot));
         self.tables.flush_all();
     }
 
     /// Drops what a root caches in `slot`.
     fn drop_slot(&mut self, number: usize, slot: usize) {
-        let CachedRoot { kernel, user, .. } = self.roots[number];
-        let kernel_entry = self.tables.read(kernel, slot);
-        if kernel_entry & PRESENT != 0 {
-            self.tables.write(kernel, slot, 0);
-            if kernel_entry & OWN != 0 {
-                self.pool.drop_subtree(self.tables.table_at(kernel_entry));
-            }
+        let CachedRoot { kernel, user, .. } = *self.root(number);
+        let kernel_entry = self.take_entry(kernel, slot);
+        if kernel_entry & OWN != 0 {
+            self.drop_below_entry(kernel_entry);
         }
-        let user_entry = self.tables.read(user, slot);
-        if user_entry & PRESENT != 0 {
-            self.tables.write(user, slot, 0);
-            self.pool.drop_subtree(self.tables.table_at(user_entry));
+        let user_entry = self.take_entry(user, slot);
+        self.drop_below_entry(user_entry);
+    }
+
+    /// Drops the subtree that an entry links, if it does. The caller has overwritten the entry.
+    #[inline(never)]
+    fn drop_below_entry(&mut self, entry: u64) {
+        if entry & (PRESENT | LARGE) == PRESENT {
+            self.pool.drop_subtree(self.tables.table_at(entry));
         }
+    }
+
+    /// Reads an entry, and clears it if it is present.
+    #[inline(never)]
+    fn take_entry(&mut self, table: Table, index: usize) -> u64 {
+        let entry = self.tables.read(table, index);
+        if entry & PRESENT != 0 {
+            self.tables.write(table, index, 0);
+        }
+        entry
+    }
+
+    /// Reads an entry where time does not matter: the text of it is there once.
+    #[inline(never)]
+    fn entry_of(&self, table: Table, index: usize) -> u64 {
+        self.tables.read(table, index)
+    }
+
+    /// The root in a place. No number is larger than the cache: the compiler only does not know.
+    fn root(&mut self, number: usize) -> &mut CachedRoot {
+        &mut self.roots[number % MAX_ROOTS]
     }
 
     /// Writes an entry into one of the views of root `number`.
     fn fill_slot(&mut self, number: usize, view: Table, slot: usize, entry: u64) {
         self.tables.write(view, slot, entry);
-        self.roots[number].filled[slot / 64] |= 1 << (slot % 64);
+        self.root(number).filled[slot / 64 % 8] |= 1 << (slot % 64);
     }
 
     // --- Memory --------------------------------------------------------------------------------------------
@@ -389,12 +416,15 @@ impl<T: ShadowTables> Shadow<T> {
 }
 
 /// The slots of a bitmap.
-fn slots_in(slots: Slots) -> impl Iterator<Item = usize> {
-    slots.into_iter().enumerate().flat_map(|(word, mut left)| {
-        core::iter::from_fn(move || {
-            let bit = left.trailing_zeros() as usize;
-            left &= left.wrapping_sub(1);
-            (bit < 64).then_some(word * 64 + bit)
-        })
-    })
+fn slots_in(mut slots: Slots) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || take_slot(&mut slots))
+}
+
+/// Takes the first slot out of a bitmap.
+#[inline(never)]
+fn take_slot(slots: &mut Slots) -> Option<usize> {
+    let (word, left) = slots.iter_mut().enumerate().find(|(_, left)| **left != 0)?;
+    let bit = left.trailing_zeros() as usize;
+    *left &= *left - 1;
+    Some(word * 64 + bit)
 }

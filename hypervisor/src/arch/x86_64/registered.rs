@@ -197,12 +197,10 @@ impl Ports {
         if size_and_version != 4096 | version << 32 {
             return Err(Error::InvalidArgument);
         }
-        let head = 8..offset_of!(EventPage, pending) as u64;
-        let tail = offset_of!(EventPage, reserved_tail) as u64..4096;
-        for offset in head.step_by(8).chain(tail.step_by(8)) {
-            if memory.load::<u64>(address + offset)? != 0 {
-                return Err(Error::InvalidArgument);
-            }
+        let used = offset_of!(EventPage, pending) as u64..offset_of!(EventPage, reserved_tail) as u64;
+        let mut reserved = (8..4096).step_by(8).filter(|offset| !used.contains(offset));
+        if reserved.any(|offset| memory.load::<u64>(address + offset) != Ok(0)) {
+            return Err(Error::InvalidArgument);
         }
         Ok(Self { base })
     }

@@ -16,11 +16,10 @@ impl<T: ShadowTables> Shadow<T> {
     /// # Errors
     /// [`Failure::PoolExhausted`], also for more than [`MAX_COMMON_SLOTS`].
     pub fn set_common_slots(&mut self, mut slots: Slots) -> Result<(), Failure> {
-        for slot in HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS {
-            slots[slot / 64] &= !(1 << (slot % 64));
-        }
-        let count: u32 = slots.iter().map(|word| word.count_ones()).sum();
-        if count as usize > if mutant!(FewCommonSlots) { 8 } else { MAX_COMMON_SLOTS } {
+        const { assert!(HYPERVISOR_FIRST_SLOT.is_multiple_of(64) && HYPERVISOR_SLOTS < 64) };
+        slots[HYPERVISOR_FIRST_SLOT / 64] &= u64::MAX << HYPERVISOR_SLOTS;
+        // One by one, because no instruction for it can be relied on.
+        if slots_in(slots).count() > if mutant!(FewCommonSlots) { 8 } else { MAX_COMMON_SLOTS } {
             return Err(Failure::PoolExhausted);
         }
         if self.common.is_none() {
@@ -37,17 +36,14 @@ impl<T: ShadowTables> Shadow<T> {
     pub(super) fn drop_common(&mut self) {
         let Some(common) = self.common else { return };
         for slot in slots_in(self.common_slots) {
-            let entry = self.tables.read(common, slot);
-            if entry & PRESENT != 0 {
-                self.tables.write(common, slot, 0);
-                self.pool.drop_subtree(self.tables.table_at(entry));
-            }
+            let entry = self.take_entry(common, slot);
+            self.drop_below_entry(entry);
         }
         for number in 0..MAX_ROOTS {
             if self.is_loaded(number) {
                 self.empty(number);
             } else {
-                self.roots[number].linked = STALE;
+                self.root(number).linked = STALE;
             }
         }
         // No root has any translation left.
@@ -57,11 +53,11 @@ impl<T: ShadowTables> Shadow<T> {
 
     /// Links the common subtrees there are.
     pub(super) fn link_common(&mut self, number: usize) {
-        self.roots[number].linked = self.common_changes;
+        self.root(number).linked = self.common_changes;
         let Some(common) = self.common else { return };
-        let kernel = self.roots[number].kernel;
+        let kernel = self.root(number).kernel;
         for slot in slots_in(self.common_slots) {
-            let entry = self.tables.read(common, slot);
+            let entry = self.entry_of(common, slot);
             if entry & PRESENT != 0 {
                 self.fill_slot(number, kernel, slot, entry);
             }
@@ -71,11 +67,12 @@ impl<T: ShadowTables> Shadow<T> {
     /// The subtree of a common slot, linked into root `number`.
     pub(super) fn common_directory(&mut self, number: usize, slot: usize) -> Result<Table, Failure> {
         let common = self.common.ok_or(Failure::PoolExhausted)?;
-        if self.tables.read(common, slot) & PRESENT == 0 {
+        if self.entry_of(common, slot) & PRESENT == 0 {
             self.common_changes += 1;
         }
         let entry = self.directory(number, common, slot, COMMON)?;
-        self.fill_slot(number, self.roots[number].kernel, slot, entry);
+        let kernel = self.root(number).kernel;
+        self.fill_slot(number, kernel, slot, entry);
         Ok(self.tables.table_at(entry))
     }
 }

@@ -277,7 +277,7 @@ impl<T: ShadowTables> Shadow<T> {
             let directory = self.common_directory(number, slot)?;
             return Ok(Place { directory, no_execute: leaf_user });
         }
-        let kernel_entry = self.tables.read(kernel, slot);
+        let kernel_entry = self.entry_of(kernel, slot);
         if leaf_user && (user_access || kernel_entry & OWN == 0) {
             let entry = self.directory(number, user, slot, 0)?;
             if kernel_entry & PRESENT == 0 {
@@ -303,7 +303,7 @@ impl<T: ShadowTables> Shadow<T> {
         slot: usize,
         kind: u64,
     ) -> Result<u64, Failure> {
-        let old = self.tables.read(view, slot);
+        let old = self.entry_of(view, slot);
         if old & PRESENT != 0 && old & kind == kind {
             return Ok(old);
         }
@@ -327,10 +327,10 @@ impl<T: ShadowTables> Shadow<T> {
             table = self.below(table, index(address, level), level, guest_level)?;
         }
         let at = index(address, leaf_level);
-        let old = self.tables.read(table, at);
+        let old = self.entry_of(table, at);
         self.tables.write(table, at, entry);
-        if leaf_level > 1 && old & PRESENT != 0 && old & LARGE == 0 {
-            self.pool.drop_subtree(self.tables.table_at(old));
+        if leaf_level > 1 && old & (PRESENT | LARGE) == PRESENT {
+            self.drop_below_entry(old);
             self.tables.flush_all();
         }
         Ok(())
@@ -339,7 +339,7 @@ impl<T: ShadowTables> Shadow<T> {
     /// The table below an entry of `level`, which is made if need be; what is below the guest's own level is marked as
     /// pieces of a larger page.
     fn below(&mut self, table: Table, at: usize, level: u8, guest_level: u8) -> Result<Table, Failure> {
-        let old = self.tables.read(table, at);
+        let old = self.entry_of(table, at);
         let mut entry = old;
         if old & (PRESENT | LARGE) != PRESENT {
             let below = self.take(level - 1)?;

@@ -83,10 +83,10 @@ impl<T: ShadowTables> Shadow<T> {
             }
             // A root need not be linked to all common subtrees.
             let common = self.common.unwrap_or(kernel);
-            return self.drop_below(self.tables.read(common, slot), address, level);
+            return self.drop_below(self.entry_of(common, slot), address, level);
         }
-        let user_entry = self.tables.read(user, slot);
-        let kernel_entry = self.tables.read(kernel, slot);
+        let user_entry = self.entry_of(user, slot);
+        let kernel_entry = self.entry_of(kernel, slot);
         // Otherwise it is the user view's subtree, or nothing.
         let had_tables = kernel_entry & OWN != 0 && self.drop_below(kernel_entry, address, level);
         self.drop_below(user_entry, address, level) | had_tables
@@ -106,9 +106,7 @@ impl<T: ShadowTables> Shadow<T> {
                 if entry & PRESENT != 0 {
                     self.tables.write(table, at, 0);
                 }
-                if was_table {
-                    self.pool.drop_subtree(self.tables.table_at(entry));
-                }
+                self.drop_below_entry(entry);
                 return was_table;
             }
             table = self.tables.table_at(entry);

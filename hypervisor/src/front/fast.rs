@@ -10,6 +10,7 @@
 use super::{calls, cpu_calls};
 use crate::arch::x86_64::call_table::Number;
 use crate::arch::x86_64::guest::{current_vcpu, domain};
+#[cfg(doc)]
 use crate::arch::x86_64::system_call::pvops_long_call;
 use crate::arch::x86_64::{cpu, time};
 use crate::domain::Domain;
@@ -59,8 +60,8 @@ pub fn is_call(id: u64) -> bool {
 #[must_use]
 pub fn call(id: u64) -> Option<Call> {
     let Some(place) = place(id) else { return Some(unknown) };
-    let call = Number::of(place).function();
-    (call as usize != pvops_long_call as *const () as usize).then_some(call)
+    let number = Number::of(place);
+    (number.get() != LONG).then(|| number.function())
 }
 
 /// The call `id`, if a batch makes it without further thought.
@@ -101,9 +102,9 @@ macro_rules! calls {
             let mut numbers = [0; PLACES];
             $(
                 let CallId(id) = $long;
-                numbers[(id >> 12 | id & 15) as usize] = 1;
+                numbers[(id >> 12 | id & 15) as usize] = LONG;
             )*
-            let mut number = 1;
+            let mut number = LONG;
             $(
                 let CallId(id) = $id;
                 number += 1;
@@ -118,6 +119,8 @@ macro_rules! calls {
     };
 }
 
+/// The number of [`pvops_long_call`].
+const LONG: u8 = 1;
 /// The numbers of plain calls, which stand first.
 const FIRST_PLAIN: u8 = NUMBERS[(Base::Version.id().0 >> 12 | Base::Version.id().0 & 15) as usize];
 const LAST_PLAIN: u8 = NUMBERS[(Sched::Yield.id().0 >> 12 | Sched::Yield.id().0 & 15) as usize];

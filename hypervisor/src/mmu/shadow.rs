@@ -200,7 +200,7 @@ impl<T: ShadowTables> Shadow<T> {
                 }
                 number
             }
-            None => self.new_root(guest_root, vcpu)?,
+            None => self.new_root(guest_root, vcpu).ok_or(Failure::PoolExhausted)?,
         };
         self.hints[Self::hint(guest_root)] = number as u8;
         Ok(self.use_root(number, vcpu))
@@ -242,13 +242,13 @@ impl<T: ShadowTables> Shadow<T> {
     }
 
     #[inline(never)]
-    fn new_root(&mut self, guest_root: u64, vcpu: u32) -> Result<usize, Failure> {
+    fn new_root(&mut self, guest_root: u64, vcpu: u32) -> Option<usize> {
         let number = match self.roots.iter().position(|root| !root.is_in_use()) {
             Some(number) => number,
-            None => self.evict().ok_or(Failure::PoolExhausted)?,
+            None => self.evict()?,
         };
         self.reserve(2)?;
-        let (kernel, user) = (self.take(4)?, self.take(4)?);
+        let (kernel, user) = (self.pool.take(4)?, self.pool.take(4)?);
         for slot in HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS {
             let entry = self.tables.hypervisor_entry(slot);
             self.tables.write(kernel, slot, entry);
@@ -259,7 +259,7 @@ impl<T: ShadowTables> Shadow<T> {
         (root.guest_root, root.vcpu, root.last_used) = (guest_root, vcpu, 0);
         (root.kernel, root.user) = (kernel, user);
         self.link_common(number);
-        Ok(number)
+        Some(number)
     }
 
     /// Forgets `guest_root` on all vCPUs. It must not be loaded; one that is loaded is left alone and false
@@ -379,19 +379,15 @@ impl<T: ShadowTables> Shadow<T> {
 
     // --- Memory --------------------------------------------------------------------------------------------
 
-    fn take(&mut self, level: u8) -> Result<Table, Failure> {
-        self.pool.take(level).ok_or(Failure::PoolExhausted)
-    }
-
     /// Sees to it that `count` tables can be taken: reclaims dropped ones, then roots that are not loaded, then
-    /// what the loaded roots and the common slots cache.
+    /// what the loaded roots and the common slots cache. `None`: the pool is too small, as with all that takes tables.
     #[inline]
-    fn reserve(&mut self, count: usize) -> Result<(), Failure> {
-        if self.pool.free_count() >= count { Ok(()) } else { self.reclaim(count) }
+    fn reserve(&mut self, count: usize) -> Option<()> {
+        if self.pool.free_count() >= count { Some(()) } else { self.reclaim(count) }
     }
 
     #[inline(never)]
-    fn reclaim(&mut self, count: usize) -> Result<(), Failure> {
+    fn reclaim(&mut self, count: usize) -> Option<()> {
         while self.pool.free_count() < count {
             if self.pool.reclaim_one(&mut self.tables) || self.evict().is_some() {
                 continue;
@@ -403,10 +399,10 @@ impl<T: ShadowTables> Shadow<T> {
             }
             self.drop_common();
             if !self.pool.reclaim_one(&mut self.tables) {
-                return Err(Failure::PoolExhausted);
+                return None;
             }
         }
-        Ok(())
+        Some(())
     }
 
     /// Zeroes one dropped table, for idle time. False: there is none.

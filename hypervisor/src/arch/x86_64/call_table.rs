@@ -53,7 +53,9 @@ impl Number {
     #[must_use]
     #[inline]
     pub fn of(place: usize) -> Self {
-        Self(pvops_call_table[place % PLACES])
+        let table = address_of!(pvops_call_table) as *const u8;
+        // SAFETY: the table begins with so many numbers.
+        Self(unsafe { table.add(place % PLACES).read() })
     }
 
     /// As [`NUMBERS`] has it.
@@ -67,7 +69,7 @@ impl Number {
     #[must_use]
     #[inline]
     pub fn function(self) -> Call {
-        let table = &raw const pvops_call_table;
+        let table = address_of!(pvops_call_table) as *const u8;
         // SAFETY: the number is from the table that the assembly above wrote: behind the numbers stands, for each of them,
         // the distance to a function of this type.
         unsafe {

@@ -1,5 +1,19 @@
 //! x86_64. Calls out of here go only to [`crate::front`] (entries) and back in from everywhere.
 
+/// The address of what the assembly or the linker defines. Computed, because the compiler would read it from a table of
+/// addresses that is kept for that.
+macro_rules! address_of {
+    ($symbol:path) => {{
+        let address: u64;
+        // SAFETY: the instruction does nothing but compute an address.
+        unsafe {
+            core::arch::asm!("lea {}, [rip + {}]", out(reg) address, sym $symbol,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        address
+    }};
+}
+
 pub mod apic;
 pub mod boot;
 pub mod call_list;

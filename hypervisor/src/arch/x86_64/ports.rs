@@ -60,12 +60,14 @@ pub fn load(domain: &Domain) {
 
 /// Clears the bits of `range`.
 fn open(bitmap: &mut [u8], range: PortRange) {
-    let (first, end) = (u32::from(range.first), range.end());
-    for place in first / 8..end.div_ceil(8) {
-        let Some(byte) = bitmap.get_mut(place as usize) else { return };
-        let below = first.saturating_sub(place * 8);
-        let above = (place * 8 + 8).saturating_sub(end);
-        *byte &= !(u8::MAX << below & u8::MAX >> above);
+    let (mut port, end) = (u32::from(range.first), range.end());
+    while port < end {
+        let Some(byte) = bitmap.get_mut(port as usize / 8) else { return };
+        // Whole bytes at once: a range of all ports is not to take long.
+        let is_whole = port.is_multiple_of(8) && end - port >= 8;
+        let (bits, count) = if is_whole { (u8::MAX, 8) } else { (1 << (port % 8), 1) };
+        *byte &= !bits;
+        port += count;
     }
 }
 

@@ -40,8 +40,8 @@ pub extern "C" fn finish(cpus: u32) -> ! {
 fn forget_boot() {
     let root = cpu::root() & FRAME_BITS;
     let entry = |table: u64, at: usize| (BOOT_PHYSICAL + table + at as u64 * 8) as *mut u64;
-    let start = &raw const __boot_start as u64;
-    let end = &raw const __boot_end as u64;
+    let start = address_of!(__boot_start);
+    let end = address_of!(__boot_end);
     // SAFETY: the boot loader's map shows the tables, which only this CPU changes; the others walk the image's
     // tables, but run no boot code any more. The slot of the map itself goes last; what the CPU has cached
     // of it lasts until the reload.

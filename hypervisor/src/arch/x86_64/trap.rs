@@ -47,24 +47,34 @@ fn refused_by_processor(frame: &mut Frame) {
 
 /// From the hypervisor: interrupts while idle, faults while copying guest memory, NMIs at any time.
 pub extern "C" fn from_hypervisor(frame: &mut Frame) {
-    match frame.vector {
+    let vector = frame.vector;
+    match vector {
         NMI => {}
-        PAGE_FAULT if is_guest_access(frame.rip) && is_served(frame.error) => {}
         // The other two: not canonical, so not the guest's.
-        STACK_FAULT | GENERAL_PROTECTION | PAGE_FAULT if is_guest_access(frame.rip) => {
-            frame.rip = pvops_guest_access_failed as *const () as u64;
-        }
-        STACK_FAULT | GENERAL_PROTECTION | PAGE_FAULT if is_iret_read(frame.rip) => {
-            frame.rip = pvops_iret_long as *const () as u64;
-        }
+        STACK_FAULT | GENERAL_PROTECTION | PAGE_FAULT if is_expected(frame) => {}
         number @ FIRST_INTERRUPT.. => interrupt(number as u8),
         _ => crate::domain::crash::hypervisor_fault(frame, instructions::fault_address()),
     }
 }
 
+/// Whether guest memory was accessed where that may fail. Then `frame` is where to go on.
+fn is_expected(frame: &mut Frame) -> bool {
+    if is_guest_access(frame.rip) {
+        if frame.vector != PAGE_FAULT || !is_served(frame.error) {
+            frame.rip = address_of!(pvops_guest_access_failed);
+        }
+        return true;
+    }
+    let is_iret_read = is_iret_read(frame.rip);
+    if is_iret_read {
+        frame.rip = address_of!(pvops_iret_long);
+    }
+    is_iret_read
+}
+
 fn is_guest_access(rip: u64) -> bool {
-    let start = pvops_guest_access_start as *const () as u64;
-    let end = pvops_guest_access_end as *const () as u64;
+    let start = address_of!(pvops_guest_access_start);
+    let end = address_of!(pvops_guest_access_end);
     (start..end).contains(&rip)
 }
 
@@ -77,8 +87,8 @@ fn is_served(error: u64) -> bool {
 
 /// `CPU.IRET` found the guest's stack not at hand: absent here or not canonical.
 fn is_iret_read(rip: u64) -> bool {
-    let start = pvops_iret_read_start as *const () as u64;
-    let end = pvops_iret_read_end as *const () as u64;
+    let start = address_of!(pvops_iret_read_start);
+    let end = address_of!(pvops_iret_read_end);
     (start..end).contains(&rip)
 }
 

@@ -23,8 +23,8 @@ impl<T: ShadowTables> Shadow<T> {
             return Err(Failure::PoolExhausted);
         }
         if self.common.is_none() {
-            self.reserve(1)?;
-            self.common = Some(self.take(4)?);
+            let table = self.reserve(1).and_then(|()| self.pool.take(4));
+            self.common = Some(table.ok_or(Failure::PoolExhausted)?);
         }
         // With it go the translations that all roots hold in the slots as ordinary ones.
         self.drop_common();
@@ -65,14 +65,14 @@ impl<T: ShadowTables> Shadow<T> {
     }
 
     /// The subtree of a common slot, linked into root `number`.
-    pub(super) fn common_directory(&mut self, number: usize, slot: usize) -> Result<Table, Failure> {
-        let common = self.common.ok_or(Failure::PoolExhausted)?;
+    pub(super) fn common_directory(&mut self, number: usize, slot: usize) -> Option<Table> {
+        let common = self.common?;
         if self.entry_of(common, slot) & PRESENT == 0 {
             self.common_changes += 1;
         }
         let entry = self.directory(number, common, slot, COMMON)?;
         let kernel = self.root(number).kernel;
         self.fill_slot(number, kernel, slot, entry);
-        Ok(self.tables.table_at(entry))
+        Some(self.tables.table_at(entry))
     }
 }

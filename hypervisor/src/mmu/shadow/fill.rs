@@ -235,6 +235,17 @@ impl<T: ShadowTables> Shadow<T> {
             1 => (1, translation.host),
             guest_level => Self::largest(memory, translation, address & (span(guest_level) - 1)),
         };
+        self.load_leaf(number, address, user_access, translation, (level, host)).ok_or(Failure::PoolExhausted)
+    }
+
+    fn load_leaf(
+        &mut self,
+        number: usize,
+        address: u64,
+        user_access: bool,
+        translation: &Translation,
+        (level, host): (u8, HostPage),
+    ) -> Option<()> {
         self.reserve(MOST_TABLES_AT_ONCE)?;
         let place = self.place(number, index(address, 4), translation.user, user_access)?;
         self.note_global(translation, address);
@@ -265,17 +276,11 @@ impl<T: ShadowTables> Shadow<T> {
     }
 
     /// The subtree of `slot` that a leaf goes to.
-    fn place(
-        &mut self,
-        number: usize,
-        slot: usize,
-        leaf_user: bool,
-        user_access: bool,
-    ) -> Result<Place, Failure> {
+    fn place(&mut self, number: usize, slot: usize, leaf_user: bool, user_access: bool) -> Option<Place> {
         let CachedRoot { kernel, user, .. } = self.roots[number % MAX_ROOTS];
         if self.is_common(slot) {
             let directory = self.common_directory(number, slot)?;
-            return Ok(Place { directory, no_execute: leaf_user });
+            return Some(Place { directory, no_execute: leaf_user });
         }
         let kernel_entry = self.entry_of(kernel, slot);
         if leaf_user && (user_access || kernel_entry & OWN == 0) {
@@ -284,33 +289,27 @@ impl<T: ShadowTables> Shadow<T> {
                 let no_execute = if mutant!(KernelRunsUserPages) { 0 } else { NO_EXECUTE };
                 self.fill_slot(number, kernel, slot, entry | no_execute);
             }
-            return Ok(Place { directory: self.tables.table_at(entry), no_execute: false });
+            return Some(Place { directory: self.tables.table_at(entry), no_execute: false });
         }
         let entry = self.directory(number, kernel, slot, OWN)?;
         if kernel_entry & PRESENT != 0 && kernel_entry & OWN == 0 {
             self.tables.flush_all();
         }
-        Ok(Place { directory: self.tables.table_at(entry), no_execute: leaf_user })
+        Some(Place { directory: self.tables.table_at(entry), no_execute: leaf_user })
     }
 
     /// The entry of `slot` in a view, which leads to a subtree of the `kind`, [`OWN`], [`COMMON`](super::COMMON) or
     /// neither. One of another kind is replaced.
     #[inline(never)]
-    pub(super) fn directory(
-        &mut self,
-        number: usize,
-        view: Table,
-        slot: usize,
-        kind: u64,
-    ) -> Result<u64, Failure> {
+    pub(super) fn directory(&mut self, number: usize, view: Table, slot: usize, kind: u64) -> Option<u64> {
         let old = self.entry_of(view, slot);
         if old & PRESENT != 0 && old & kind == kind {
-            return Ok(old);
+            return Some(old);
         }
-        let table = self.take(3)?;
+        let table = self.pool.take(3)?;
         let entry = self.tables.address(table) | TABLE_BITS | kind;
         self.fill_slot(number, view, slot, entry);
-        Ok(entry)
+        Some(entry)
     }
 
     /// Writes a leaf below `directory`, making the tables on the way. Levels: the guest's leaf, and the one that
@@ -321,7 +320,7 @@ impl<T: ShadowTables> Shadow<T> {
         address: u64,
         [guest_level, leaf_level]: [u8; 2],
         entry: u64,
-    ) -> Result<(), Failure> {
+    ) -> Option<()> {
         let mut table = directory;
         for level in (leaf_level + 1..=3).rev() {
             table = self.below(table, index(address, level), level, guest_level)?;
@@ -333,16 +332,16 @@ impl<T: ShadowTables> Shadow<T> {
             self.drop_below_entry(old);
             self.tables.flush_all();
         }
-        Ok(())
+        Some(())
     }
 
     /// The table below an entry of `level`, which is made if need be; what is below the guest's own level is marked as
     /// pieces of a larger page.
-    fn below(&mut self, table: Table, at: usize, level: u8, guest_level: u8) -> Result<Table, Failure> {
+    fn below(&mut self, table: Table, at: usize, level: u8, guest_level: u8) -> Option<Table> {
         let old = self.entry_of(table, at);
         let mut entry = old;
         if old & (PRESENT | LARGE) != PRESENT {
-            let below = self.take(level - 1)?;
+            let below = self.pool.take(level - 1)?;
             entry = self.tables.address(below) | TABLE_BITS;
         }
         if level == guest_level {
@@ -354,6 +353,6 @@ impl<T: ShadowTables> Shadow<T> {
             // "machine check error on page size change").
             self.tables.flush_all();
         }
-        Ok(self.tables.table_at(entry))
+        Some(self.tables.table_at(entry))
     }
 }

@@ -72,6 +72,8 @@ pub fn enable() {
         }
     }
     let star = u64::from(selector::KERNEL_DATA) << 48 | u64::from(selector::KERNEL_CODE) << 32;
+    let entry = address_of!(pvops_system_call_entry);
+    let compatibility_entry = address_of!(pvops_compatibility_entry);
     // SAFETY: only features that CPUID offers are set; the entries exist and are mapped in every root; the
     // selectors are those of `segments`. No breakpoint is armed in DR7.
     unsafe {
@@ -84,8 +86,8 @@ pub fn enable() {
         asm!("mov dr7, {0}", in(reg) 0x400u64, options(nomem, nostack));
         write_msr(register::EFER, read_msr(register::EFER) | 1 | 1 << 11);
         write_msr(register::STAR, star);
-        write_msr(register::LSTAR, pvops_system_call_entry as *const () as u64);
-        write_msr(register::CSTAR, pvops_compatibility_entry as *const () as u64);
+        write_msr(register::LSTAR, entry);
+        write_msr(register::CSTAR, compatibility_entry);
         write_msr(register::FMASK, CLEARED_FLAGS);
         write_msr(register::SYSENTER_CS, 0);
         write_msr(register::KERNEL_GS, 0);

@@ -108,19 +108,19 @@ unsafe extern "C" {
 
 /// Copies the trampoline to `page` and fills in where it runs and where it goes.
 fn place_trampoline(page: u64, root: u64) {
-    let start = pvops_trampoline_start as *const () as u64;
-    let offset = |symbol: unsafe extern "C" fn()| (symbol as *const () as u64 - start) as usize;
-    let length = offset(pvops_trampoline_end);
+    let start = address_of!(pvops_trampoline_start);
+    let length = (address_of!(pvops_trampoline_end) - start) as usize;
     let target = bytes_at(page, 4096);
     // SAFETY: the bytes between the two symbols are the trampoline, in the image.
     target[..length].copy_from_slice(unsafe { core::slice::from_raw_parts(start as *const u8, length) });
-    let mut put = |symbol, bytes: &[u8]| target[offset(symbol)..][..bytes.len()].copy_from_slice(bytes);
-    let absolute = |symbol| (page as u32 + offset(symbol) as u32).to_le_bytes();
-    put(pvops_trampoline_root, &root.to_le_bytes());
-    put(pvops_trampoline_far, &absolute(pvops_trampoline_long));
-    put(pvops_trampoline_entry, &(arrive as *const () as u64).to_le_bytes());
-    let gdt = absolute(pvops_trampoline_gdt);
-    target[offset(pvops_trampoline_pointer) + 2..][..4].copy_from_slice(&gdt);
+    let mut put = |symbol: u64, bytes: &[u8]| {
+        target[(symbol - start) as usize..][..bytes.len()].copy_from_slice(bytes);
+    };
+    let absolute = |symbol: u64| ((page + symbol - start) as u32).to_le_bytes();
+    put(address_of!(pvops_trampoline_root), &root.to_le_bytes());
+    put(address_of!(pvops_trampoline_far), &absolute(address_of!(pvops_trampoline_long)));
+    put(address_of!(pvops_trampoline_entry), &(arrive as *const () as u64).to_le_bytes());
+    put(address_of!(pvops_trampoline_pointer) + 2, &absolute(address_of!(pvops_trampoline_gdt)));
 }
 
 /// Starts the CPU with local APIC id `id` as number `number`. False: it did not answer.

@@ -82,7 +82,7 @@ impl SharedTables {
     /// Maps the image as the boot loader placed it, and the interrupt controllers.
     pub fn new(memory: &mut BootMemory, io_apic: u64) -> Self {
         let (image, registers) = (memory.take_page(), memory.take_page());
-        let end = &raw const _end as u64;
+        let end = address_of!(_end);
         for virt in (IMAGE..end).step_by(PAGE as usize) {
             if let Some((phys, entry)) = translate(virt) {
                 let flags = entry & (PRESENT | WRITABLE | NO_EXECUTE) | ACCESSED | DIRTY;

@@ -16,7 +16,7 @@ const STACK_NMI: u8 = 3;
 
 /// Fills the one IDT. Boot CPU only, before interrupts.
 pub fn fill_interrupt_table() {
-    let stubs = pvops_vector_stubs as *const () as u64;
+    let stubs = address_of!(pvops_vector_stubs);
     for stub in 0..STUBS {
         let vector = if stub < 32 { stub } else { stub - 32 + FIRST_INTERRUPT };
         let (stack, level) = match vector {

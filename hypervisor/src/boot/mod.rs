@@ -12,7 +12,7 @@ mod tests;
 
 use crate::arch::x86_64::boot::{Machine, domain as placement, pci};
 use crate::arch::x86_64::{console as device, machine};
-use crate::domain::registry::MAX_DOMAINS;
+use crate::domain::registry::{self, MAX_DOMAINS};
 use crate::domain::text::Text;
 use crate::domain::{console, crash};
 use refusal::Refusal;
@@ -58,6 +58,7 @@ pub fn start(mut machine: Machine) -> ! {
             refuse_domain(&domain, refusal);
         }
     }
+    registry::boot::seat_all();
     device::enable_receive_interrupt();
     machine.run()
 }

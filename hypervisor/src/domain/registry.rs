@@ -5,6 +5,8 @@
 //! vCPU is placed on collects it when the vCPU is current, and turns bits into event ports. So no CPU ever
 //! touches the state of a domain that it does not run.
 
+pub mod boot;
+
 use super::{MAX_VCPUS, NAME_BYTES, console, turn};
 use crate::arch::x86_64::{apic, cpu, machine, time};
 use crate::sched::{MAX_READY, Policy, Seat, VcpuId};
@@ -57,7 +59,7 @@ pub struct Entry {
     number: AtomicU8,
     cpu: AtomicU8,
     priority: AtomicU8,
-    /// Its place in the queue of its CPU, which sets it in [`begin`].
+    /// Its place in the queue of its CPU, which boot sets.
     seat: AtomicU8,
     mail: AtomicU64,
     /// In ticks.
@@ -109,19 +111,6 @@ pub fn of_this_cpu() -> impl Iterator<Item = &'static Entry> {
 #[must_use]
 pub fn at(seat: Seat) -> &'static Entry {
     cpu().members[seat.number()].get().unwrap_or(&ENTRIES[0])
-}
-
-/// Adds a domain with one vCPU. Boot only.
-pub fn add(id: VcpuId, name: [u8; NAME_BYTES], cpu: u32, priority: u8, root: u64) {
-    NAMES.lock()[usize::from(id.domain) % MAX_DOMAINS] = name;
-    let entry = entry(id);
-    entry.number.store(id.vcpu as u8, Ordering::Relaxed);
-    entry.cpu.store(cpu as u8, Ordering::Relaxed);
-    entry.priority.store(priority, Ordering::Relaxed);
-    entry.root.store(root, Ordering::Relaxed);
-    entry.exists.store(true, Ordering::Release);
-    DOMAINS.fetch_add(1, Ordering::Relaxed);
-    RUNNING.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Domains of this system.
@@ -233,14 +222,8 @@ pub fn look_for_mail() {
 pub fn begin() {
     let this = cpu();
     let is_here = |entry: &&Entry| entry.exists.load(Ordering::Acquire) && entry.cpu() == this.number.get();
-    let here = ENTRIES.iter().filter(is_here);
-    for (place, entry) in this.members.iter().zip(here) {
-        place.set(Some(entry));
-    }
-    for (number, entry) in of_this_cpu().enumerate() {
-        // Equals have the same number above them.
-        let rank = of_this_cpu().filter(|other| other.priority() > entry.priority()).count();
-        entry.seat.store(Seat::new(rank, number).to_bits(), Ordering::Relaxed);
+    for entry in ENTRIES.iter().filter(is_here) {
+        this.members[entry.seat().number()].set(Some(entry));
         wake(entry);
     }
 }

@@ -15,6 +15,7 @@
 
 #[cfg(any(test, feature = "fuzzing"))]
 mod audit;
+mod boot;
 mod common;
 mod fill;
 mod flush;
@@ -80,16 +81,6 @@ const STALE: u64 = u64::MAX;
 const NO_NUMBER: u8 = u8::MAX;
 
 impl CachedRoot {
-    const UNUSED: Self = Self {
-        guest_root: NO_ROOT,
-        kernel: Table::numbered(0),
-        user: Table::numbered(0),
-        last_used: 0,
-        linked: STALE,
-        vcpu: 0,
-        filled: NO_SLOTS,
-    };
-
     fn is_in_use(&self) -> bool {
         self.guest_root != NO_ROOT
     }
@@ -156,25 +147,6 @@ impl LoadedRoot {
 }
 
 impl<T: ShadowTables> Shadow<T> {
-    /// Nothing cached.
-    pub fn new(tables: T, pool: Pool) -> Self {
-        Self {
-            tables,
-            pool,
-            roots: [CachedRoot::UNUSED; MAX_ROOTS],
-            common_slots: NO_SLOTS,
-            common: None,
-            common_changes: 0,
-            global_outside_common: false,
-            loaded: [NO_NUMBER; MAX_VCPUS],
-            hints: [0; MAX_ROOTS],
-            clock: 0,
-            is_second_try: false,
-            #[cfg(feature = "mutants")]
-            last_loaded: None,
-        }
-    }
-
     /// The pages behind the tables, for tests and statistics.
     pub fn tables(&self) -> &T {
         &self.tables

@@ -111,7 +111,7 @@ impl Machine {
             tables::write(root, HYPERVISOR_FIRST_SLOT + slot, *entry);
         }
         let id = VcpuId { domain: placed.number, vcpu: 0 };
-        registry::add(id, placed.name, placed.cpu, placed.priority, root);
+        registry::boot::add(id, placed.name, placed.cpu, placed.priority, root);
         console::introduce(placed.number, placed.name);
         if placed.has_console {
             console::join(placed.number);

@@ -1,0 +1,31 @@
+//! Who is in the registry, and where: written once.
+
+use super::{DOMAINS, ENTRIES, Entry, MAX_DOMAINS, NAMES, RUNNING, entry};
+use crate::domain::NAME_BYTES;
+use crate::sched::{Seat, VcpuId};
+use core::sync::atomic::Ordering;
+
+/// Adds a domain with one vCPU.
+pub fn add(id: VcpuId, name: [u8; NAME_BYTES], cpu: u32, priority: u8, root: u64) {
+    NAMES.lock()[usize::from(id.domain) % MAX_DOMAINS] = name;
+    let entry = entry(id);
+    entry.number.store(id.vcpu as u8, Ordering::Relaxed);
+    entry.cpu.store(cpu as u8, Ordering::Relaxed);
+    entry.priority.store(priority, Ordering::Relaxed);
+    entry.root.store(root, Ordering::Relaxed);
+    entry.exists.store(true, Ordering::Release);
+    DOMAINS.fetch_add(1, Ordering::Relaxed);
+    RUNNING.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Gives each vCPU its place in the queue of its CPU, when all are there and no CPU has begun.
+pub fn seat_all() {
+    let all = || ENTRIES.iter().filter(|entry| entry.exists.load(Ordering::Relaxed));
+    for (position, entry) in all().enumerate() {
+        let is_beside = |other: &&Entry| other.cpu() == entry.cpu();
+        let number = all().take(position).filter(is_beside).count();
+        // Equals have the same number above them.
+        let rank = all().filter(is_beside).filter(|other| other.priority() > entry.priority()).count();
+        entry.seat.store(Seat::new(rank, number).to_bits(), Ordering::Relaxed);
+    }
+}

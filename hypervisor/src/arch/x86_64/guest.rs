@@ -99,6 +99,7 @@ impl GuestMemory {
     }
 
     /// Where the window shows `bytes` from `address`, if they are in memory and `address` has the alignment.
+    #[inline(never)]
     pub(super) fn at(&self, address: u64, bytes: u64, alignment: u64) -> Result<u64, Error> {
         if self.holds(address, bytes) && address & (alignment - 1) == 0 {
             Ok(DOMAIN_MEMORY + address)

@@ -174,6 +174,7 @@ fn knock(entry: &Entry) {
 }
 
 /// Leaves mail for a vCPU and sees to it that its CPU collects it.
+#[inline(never)]
 pub fn post(id: VcpuId, mail: u64) {
     entry(id).post(mail);
 }

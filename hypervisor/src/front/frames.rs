@@ -82,10 +82,10 @@ fn gate(vcpu: &Vcpu, number: u64) -> Option<TrapGate> {
 /// disagree about the latter, and codes that guests see are computed.
 pub fn software_vector(rip: u64) -> Option<u64> {
     const INT: u8 = 0xcd;
-    match guest::load_two_bytes(rip) {
-        Ok([INT, number]) => Some(number.into()),
-        _ => None,
+    if guest::load_byte(rip) != Ok(INT) {
+        return None;
     }
+    guest::load_byte(rip.wrapping_add(1)).ok().map(u64::from)
 }
 
 /// `int n` and its short forms: allowed when the guest's gate is open to the virtual mode, else #GP.

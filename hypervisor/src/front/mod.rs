@@ -205,7 +205,7 @@ pub fn leave_with_event(frame: &mut Frame) -> bool {
 }
 
 /// The view and the ports of the vCPU's mode.
-#[inline]
+#[inline(never)]
 fn show(vcpu: &Vcpu) {
     let root = vcpu.root.get();
     let mode = vcpu.mode.get();

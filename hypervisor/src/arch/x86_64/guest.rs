@@ -279,13 +279,13 @@ pub fn push_trap(vcpu: &Vcpu, top: u64, frame: &Frame, pushed: Pushed) -> Result
     if done != 0 { Ok(()) } else { Err(NotAccessible) }
 }
 
-/// The two bytes at the guest-virtual `address`, as [`push_trap`].
+/// The byte at the guest-virtual `address`, as [`push_trap`].
 ///
 /// # Errors
 /// [`NotAccessible`].
-pub fn load_two_bytes(address: u64) -> Result<[u8; 2], NotAccessible> {
-    let byte = |at: u64| Ok((load_virtual::<u64>(at & !7)? >> ((at & 7) * 8)) as u8);
-    Ok([byte(address)?, byte(address.wrapping_add(1))?])
+#[inline(never)]
+pub fn load_byte(address: u64) -> Result<u8, NotAccessible> {
+    Ok((load_virtual::<u64>(address & !7)? >> ((address & 7) * 8)) as u8)
 }
 
 /// Copies a value from the guest-virtual `address`, as [`push_trap`].

@@ -76,6 +76,7 @@ pub fn wait_for_boot() -> ! {
 }
 
 /// Runs whoever is next, from the top of this CPU's stack. Whatever the stack held is given up.
+#[inline(never)]
 pub fn serve_on_fresh_stack() -> ! {
     // SAFETY: this CPU's stack, of which nothing is used any more: the function called never returns.
     unsafe {

@@ -82,7 +82,7 @@ pub fn execute(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode,
     let baseline = arguments.baseline.as_deref().map(Report::read).transpose()?;
     let filter = arguments.trace.as_ref().unwrap_or(&arguments.filter);
     let selection = Selection::new(budgets, filter, LIMIT)?;
-    let programs = Programs::build(workspace)?;
+    let programs = Programs::build(workspace, &selection)?;
     if let Some(name) = &arguments.trace {
         return listing::print(&selection.operation_runs(workspace, &programs)?, name);
     }
@@ -110,7 +110,7 @@ pub fn all_operations(workspace: &Workspace, limit: Duration) -> Result<Report, 
 }
 
 fn report_on(workspace: &Workspace, selection: &Selection) -> Result<Report, Failure> {
-    let programs = Programs::build(workspace)?;
+    let programs = Programs::build(workspace, selection)?;
     let results = selection.boot(workspace, &programs)?;
     Report::new(workspace, selection, &programs, results)
 }
@@ -121,7 +121,8 @@ pub fn guest_instructions(
     hypervisor: ElfFile,
     limit: Duration,
 ) -> Result<BTreeMap<String, [u32; 3]>, Failure> {
-    let programs = Programs { hypervisor, ..Programs::build(workspace)? };
+    let selection = Selection::operations(Budgets::read(&workspace.budgets())?, limit);
+    let programs = Programs { hypervisor, ..Programs::build(workspace, &selection)? };
     let contents = Setting::Guest.contents(&programs, "")?;
     let ended = machines::boot(workspace, &contents, (Clock::Instructions, limit), None)?;
     let run = Run::read(Setting::Guest, &programs, ended)?;

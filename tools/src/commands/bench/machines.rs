@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::record::{self, Sequence};
+use super::selection::Selection;
 use crate::building::{self, Kernel};
 use crate::disk_image::Contents;
 use crate::elf_file::ElfFile;
@@ -27,6 +28,8 @@ pub struct Programs {
     pub hypermark: ElfFile,
     /// The demo kernel, for workloads and latencies.
     pub demo: ElfFile,
+    /// The same with hard-coded instructions in place of call sites, where that is measured.
+    pub hard_coded: Option<ElfFile>,
     /// The hostile guest.
     pub hostile: ElfFile,
     /// The hypervisor.
@@ -36,12 +39,14 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Builds them all.
-    pub fn build(workspace: &Workspace) -> Result<Self, Failure> {
+    /// Builds what `selection` boots.
+    pub fn build(workspace: &Workspace, selection: &Selection) -> Result<Self, Failure> {
         let build = |kernel| building::kernel(workspace, kernel).and_then(|path| ElfFile::read(&path));
+        let hard_coded = selection.has_sites.then(|| building::hard_coded_demo(workspace)).transpose()?;
         let programs = Self {
             hypermark: build(Kernel::Hypermark)?,
             demo: build(Kernel::Demo)?,
+            hard_coded: hard_coded.map(|path| ElfFile::read(&path)).transpose()?,
             hostile: build(Kernel::HostileGuest)?,
             hypervisor: build(Kernel::Hypervisor)?,
             recorder: building::recorder(workspace)?,

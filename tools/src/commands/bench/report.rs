@@ -141,7 +141,7 @@ impl Report {
             add(&row.name, "missed", row.missed as f64);
         }
         for row in &self.sites {
-            for (what, count) in ["native", "unpatched", "guest"].iter().zip(&row.instructions) {
+            for (what, count) in sites::COLUMNS.iter().zip(&row.instructions) {
                 add(&row.name, what, *count as f64);
             }
         }

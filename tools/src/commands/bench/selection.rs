@@ -22,7 +22,8 @@ pub struct Selection {
     pub workloads: String,
     has_workloads: bool,
     surroundings: Vec<Surrounding>,
-    has_sites: bool,
+    /// Whether call sites are.
+    pub has_sites: bool,
     /// Whether idle times are measured.
     pub has_idle: bool,
     /// Whether the hypervisor's memory is counted.

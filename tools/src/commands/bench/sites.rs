@@ -1,5 +1,5 @@
-//! Call sites: what the hot operations cost where a kernel uses them, rewritten and left alone, as the demo kernel's
-//! `run=ops` counts it.
+//! Call sites: what the hot operations cost where a kernel uses them, rewritten, left alone, and in a kernel that has the
+//! bare machine's instructions in their place, as the demo kernel's `run=ops` counts it.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,10 +21,14 @@ pub enum Sites {
     NativeUnpatched,
     /// As a guest, rewritten.
     Guest,
+    /// On the bare machine, in a kernel without sites: its instructions are hard-coded.
+    Raw,
 }
 
 /// All of them.
-pub const SITES: [Sites; 3] = [Sites::Native, Sites::NativeUnpatched, Sites::Guest];
+pub const SITES: [Sites; 4] = [Sites::Native, Sites::NativeUnpatched, Sites::Guest, Sites::Raw];
+/// What their figures are called, in the same order.
+pub const COLUMNS: [&str; 4] = ["native", "unpatched", "guest", "raw"];
 
 /// Instructions of an operation at its site.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,11 +46,16 @@ impl Sites {
     /// What to boot.
     pub fn contents(self, programs: &Programs) -> Result<Contents, Failure> {
         let (world, cmdline) = match self {
-            Self::Native => (World::Native, "run=ops"),
+            Self::Native | Self::Raw => (World::Native, "run=ops"),
             Self::NativeUnpatched => (World::Native, "run=ops patch=off"),
             Self::Guest => (World::Hypervisor, "run=ops"),
         };
-        world.contents(&programs.demo, &programs.hypervisor, cmdline)
+        let demo = match (self, &programs.hard_coded) {
+            (Self::Raw, Some(hard_coded)) => hard_coded,
+            (Self::Raw, None) => return Err(broken("the kernel without call sites was not built")),
+            _ => &programs.demo,
+        };
+        world.contents(demo, &programs.hypervisor, cmdline)
     }
 }
 

@@ -97,10 +97,13 @@ fn sites_table(rows: &[sites::Row]) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let heading = ["call site, instructions", "native", "unpatched", "guest"];
+    // What a site replaces stands beside it.
+    const SHOWN: [usize; 4] = [3, 0, 1, 2];
+    let [raw, native, unpatched, guest] = SHOWN.map(|column| sites::COLUMNS[column]);
+    let heading = ["call site, instructions", raw, native, unpatched, guest];
     let rows = rows.iter().map(|row| {
-        let counts = row.instructions.iter().map(u64::to_string);
-        std::iter::once(row.name.clone()).chain(counts).collect()
+        let count = |column: usize| row.instructions.get(column).map_or("-".into(), u64::to_string);
+        std::iter::once(row.name.clone()).chain(SHOWN.map(count)).collect()
     });
     table(&heading, rows)
 }

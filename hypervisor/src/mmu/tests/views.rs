@@ -163,7 +163,7 @@ fn user_mode_never_reaches_a_common_slot() {
 fn an_access_that_a_common_slot_refuses_marks_no_table_on_the_way() {
     let (mut machine, first, _) = with_common_slot();
     let address = KERNEL_ADDRESS + GIB;
-    machine.guest.set(first, address, 1, 2 * GIB | PRESENT | WRITABLE | USER, TABLE);
+    machine.guest.set(first, address, 1, GIB | PRESENT | WRITABLE | USER, TABLE);
     machine.guest.change(first, address, 4, |entry| (entry | USER) & !ACCESSED);
     let code = error::PRESENT | error::USER;
     assert_eq!(machine.access(address, USER_READ), Err(code));

@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_filter_boots_no_more_than_it_needs() {
-        assert_eq!(selection("").unwrap().machines(), 14);
+        assert_eq!(selection("").unwrap().machines(), 15);
         assert_eq!(selection("call.null").unwrap().machines(), 2);
         assert_eq!(selection("switch.domain").unwrap().machines(), 1);
         assert_eq!(selection("latency.busy").unwrap().machines(), 1);

@@ -11,6 +11,7 @@ use super::registry::{self, MAIL_DUMP, MAIL_RESTART};
 use super::text::Text;
 use super::vcpu::Vcpu;
 use super::{Domain, console, crash, devices};
+use crate::arch::x86_64::guest::current_vcpu;
 use crate::arch::x86_64::{Frame, paging, start, switch, time};
 use crate::mmu::shadow::LoadedRoot;
 use crate::sched::VcpuId;
@@ -215,7 +216,7 @@ impl Domain {
             self.crash_policy == CrashPolicy::HaltSystem && status == ExitStatus::DOMAIN_CRASHED;
         self.chore.set(Chore::None);
         devices::silence(self.number);
-        registry::stop(self.current_vcpu().entry, status, ends_system);
+        registry::stop(current_vcpu().entry, status, ends_system);
         switch::abandon()
     }
 }

@@ -71,12 +71,6 @@ pub struct Domain {
 }
 
 impl Domain {
-    /// The vCPU that the calling CPU runs.
-    #[must_use]
-    pub fn current_vcpu(&self) -> &Vcpu {
-        crate::arch::x86_64::guest::current_vcpu()
-    }
-
     /// Its vCPU `number`; the first one's if there is none such.
     #[must_use]
     pub fn vcpu(&self, number: u32) -> &Vcpu {

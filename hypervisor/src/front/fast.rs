@@ -50,6 +50,11 @@ pub const fn place(id: u64) -> Option<usize> {
     if id & !0x7_000f == 0 { Some((id >> 12 | id & 15) as usize) } else { None }
 }
 
+/// The place of a call of the ABI: all have one, or the table does not compile.
+const fn place_of(CallId(id): CallId) -> usize {
+    place(id).expect("extensions below 8, functions below 16")
+}
+
 /// Whether `id` is a call's.
 #[must_use]
 pub fn is_call(id: u64) -> bool {
@@ -101,14 +106,12 @@ macro_rules! calls {
         pub const NUMBERS: [u8; PLACES] = {
             let mut numbers = [0; PLACES];
             $(
-                let CallId(id) = $long;
-                numbers[(id >> 12 | id & 15) as usize] = LONG;
+                numbers[place_of($long)] = LONG;
             )*
             let mut number = LONG;
             $(
-                let CallId(id) = $id;
                 number += 1;
-                numbers[(id >> 12 | id & 15) as usize] = number;
+                numbers[place_of($id)] = number;
             )*
             numbers
         };
@@ -122,8 +125,8 @@ macro_rules! calls {
 /// The number of [`pvops_long_call`].
 const LONG: u8 = 1;
 /// The numbers of plain calls, which stand first.
-const FIRST_PLAIN: u8 = NUMBERS[(Base::Version.id().0 >> 12 | Base::Version.id().0 & 15) as usize];
-const LAST_PLAIN: u8 = NUMBERS[(Sched::Yield.id().0 >> 12 | Sched::Yield.id().0 & 15) as usize];
+const FIRST_PLAIN: u8 = NUMBERS[place_of(Base::Version.id())];
+const LAST_PLAIN: u8 = NUMBERS[place_of(Sched::Yield.id())];
 
 /// What has no function.
 pub(crate) extern "C" fn unknown(_: u64, _: u64, _: u64, _: u64) -> Reply {

@@ -95,12 +95,35 @@ pub struct Firmware {
     pub power: PowerRegisters,
 }
 
+/// Why firmware's tables cannot be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unusable {
+    /// The list of tables is damaged.
+    Tables,
+    /// There is no MADT, so nothing is known of CPUs and interrupts.
+    NoMadt,
+    /// The MADT's entries cannot be walked.
+    Madt,
+}
+
+impl Unusable {
+    /// The same in words. The hypervisor has its own: what it keeps in memory must not hold these.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::Tables => "ACPI tables damaged",
+            Self::NoMadt => "no MADT",
+            Self::Madt => "MADT damaged",
+        }
+    }
+}
+
 impl Firmware {
     /// Reads the tables from `rsdp`, physical memory being mapped from `physical_map` on.
     ///
     /// # Errors
-    /// What is missing, in words.
-    pub fn read(rsdp: PhysAddr, physical_map: VirtAddr) -> Result<Self, &'static str> {
+    /// What is missing or damaged.
+    pub fn read(rsdp: PhysAddr, physical_map: VirtAddr) -> Result<Self, Unusable> {
         let tables = open(rsdp, physical_map)?;
         let mut firmware = Self {
             local_apic: PhysAddr(0),
@@ -187,13 +210,13 @@ impl Firmware {
 fn madt(
     tables: &AcpiTables<PhysicalMap>,
     map: PhysicalMap,
-) -> Result<PhysicalMapping<PhysicalMap, Madt>, &'static str> {
-    let madt = tables.find_table::<Madt>().ok_or("no MADT")?;
-    let bytes = (madt.get().header.length as usize).checked_sub(size_of::<Madt>()).ok_or("MADT damaged")?;
+) -> Result<PhysicalMapping<PhysicalMap, Madt>, Unusable> {
+    let madt = tables.find_table::<Madt>().ok_or(Unusable::NoMadt)?;
+    let bytes = (madt.get().header.length as usize).checked_sub(size_of::<Madt>()).ok_or(Unusable::Madt)?;
     let start = map.at(madt.raw().physical_start() + size_of::<Madt>());
     // SAFETY: the table's header gives its length; firmware's tables do not change while we read.
     let entries = unsafe { core::slice::from_raw_parts(start, bytes) };
-    if madt_entries::are_whole(entries) { Ok(madt) } else { Err("MADT damaged") }
+    if madt_entries::are_whole(entries) { Ok(madt) } else { Err(Unusable::Madt) }
 }
 
 /// CPUs that the MADT lists as enabled. A CPU may be listed twice, with its xAPIC and its x2APIC number: the
@@ -236,10 +259,9 @@ fn configuration_spaces(tables: &AcpiTables<PhysicalMap>) -> Vec<(PhysAddr, u64)
     mcfg.entries().iter().take(MAX_CONFIGURATION_SPACES).map(window).collect()
 }
 
-fn open(rsdp: PhysAddr, physical_map: VirtAddr) -> Result<AcpiTables<PhysicalMap>, &'static str> {
+fn open(rsdp: PhysAddr, physical_map: VirtAddr) -> Result<AcpiTables<PhysicalMap>, Unusable> {
     // SAFETY: the boot loader found the pointer; the handler reads through its map of physical memory.
-    unsafe { AcpiTables::from_rsdp(PhysicalMap(physical_map), rsdp.0 as usize) }
-        .map_err(|_| "ACPI tables damaged")
+    unsafe { AcpiTables::from_rsdp(PhysicalMap(physical_map), rsdp.0 as usize) }.map_err(|_| Unusable::Tables)
 }
 
 fn io_port(address: GenericAddress) -> Option<u16> {

@@ -5,7 +5,7 @@ use pvops_abi::boot::{BootContext, Platform};
 use pvops_abi::ops::Kernel;
 use spin::Once;
 
-use pvops_firmware::Firmware;
+use pvops_firmware::{Firmware, Unusable};
 
 /// Written once, by [`discover`].
 pub(crate) struct Machine {
@@ -23,7 +23,7 @@ static MACHINE: Once<Machine> = Once::new();
 pub(crate) fn discover(boot: &'static BootContext, kernel: &'static dyn Kernel) -> Result<(), &'static str> {
     let Platform::Metal { rsdp } = boot.platform else { return Err("not booted on the metal") };
     let rsdp = rsdp.ok_or("no ACPI tables")?;
-    let firmware = Firmware::read(rsdp, boot.physical_map)?;
+    let firmware = Firmware::read(rsdp, boot.physical_map).map_err(Unusable::message)?;
     MACHINE.call_once(|| Machine { kernel, boot, firmware });
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::boot::refuse_machine;
 use pvops_abi::addr::{PhysAddr, VirtAddr};
 use pvops_firmware::redirection::{self, Polarity, Trigger};
 use pvops_firmware::{
-    Firmware, ISA_LINES, IsaLine, MAX_CONFIGURATION_SPACES, MAX_CPUS, MAX_IO_APICS, MAX_PORTS,
+    Firmware, ISA_LINES, IsaLine, MAX_CONFIGURATION_SPACES, MAX_CPUS, MAX_IO_APICS, MAX_PORTS, Unusable,
 };
 use system_image::{MmioRange, PortRange, boot_text};
 
@@ -52,7 +52,9 @@ pub fn find(rsdp: Option<u64>) -> Found {
     let Some(rsdp) = rsdp else { refuse_machine(boot_text!("no ACPI tables")) };
     let firmware = match Firmware::read(PhysAddr(rsdp), VirtAddr(BOOT_PHYSICAL)) {
         Ok(firmware) => firmware,
-        Err(reason) => refuse_machine(reason),
+        Err(Unusable::Tables) => refuse_machine(boot_text!("ACPI tables damaged")),
+        Err(Unusable::NoMadt) => refuse_machine(boot_text!("no MADT")),
+        Err(Unusable::Madt) => refuse_machine(boot_text!("MADT damaged")),
     };
     let Some(io_apic) = firmware.io_apics[0].filter(|io_apic| io_apic.first_line == 0) else {
         refuse_machine(boot_text!("no IOAPIC for the ISA interrupts"));

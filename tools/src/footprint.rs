@@ -8,7 +8,9 @@
 //! a domain and a CPU take of that is told by [`Each`]. Sections are counted, not pages: the number then changes only
 //! when code does.
 
+pub mod functions;
 pub mod image;
+mod lines;
 pub mod modules;
 pub mod references;
 

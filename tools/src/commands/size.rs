@@ -11,6 +11,7 @@ use super::bench::budgets::Budgets;
 use crate::building::{self, Kernel};
 use crate::elf_file::ElfFile;
 use crate::failure::Failure;
+use crate::footprint::functions::{self, Function};
 use crate::footprint::image::Image;
 use crate::footprint::modules::{self, Module};
 use crate::footprint::{Bytes, Each, Footprint};
@@ -19,6 +20,9 @@ use crate::workspace::Workspace;
 /// Options of `cargo pv size`.
 #[derive(Args)]
 pub struct Arguments {
+    /// Also list that many functions, the largest first, with what each became where it is inlined
+    #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "40")]
+    functions: Option<usize>,
     /// Also write the numbers here, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -31,14 +35,23 @@ struct Sizes {
     footprint: Footprint,
     modules: Vec<Module>,
     each: Each,
+    /// None unless they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    functions: Vec<Function>,
 }
 
 /// Runs the command.
 pub fn execute(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let elf = ElfFile::read(&building::kernel(workspace, Kernel::Hypervisor)?)?;
     let image = Image::of(&elf)?;
-    let sizes =
-        Sizes { footprint: Footprint::of(&elf)?, modules: modules::of(&image)?, each: Each::of(&image)? };
+    let mut largest = arguments.functions.map_or(Ok(Vec::new()), |_| functions::of(&image))?;
+    largest.truncate(arguments.functions.unwrap_or(0));
+    let sizes = Sizes {
+        footprint: Footprint::of(&elf)?,
+        modules: modules::of(&image)?,
+        each: Each::of(&image)?,
+        functions: largest,
+    };
     if let Some(path) = &arguments.json {
         fs::write(path, to_json(&sizes) + "\n").map_err(|error| Failure::file("write", path, &error))?;
     }
@@ -71,6 +84,18 @@ fn print(sizes: &Sizes) {
         "domain"
     );
     println!("{:<15} {cpu:>8}  {cpu_stacks} of stacks", "CPU");
+    print_functions(&sizes.functions);
+}
+
+fn print_functions(functions: &[Function]) {
+    if !functions.is_empty() {
+        println!(
+            "\nbytes  places  function, with all that is inlined there: parts of others are not taken off"
+        );
+    }
+    for Function { name, text, places } in functions {
+        println!("{text:>5}  {places:>6}  {name}");
+    }
 }
 
 fn print_row(title: &str, bytes: &Bytes) {
@@ -85,7 +110,8 @@ mod tests {
     fn json_has_the_promised_keys() {
         let each = Each { vcpu: 1, vcpu_registers: 2, domain: 3, cpu: 4, cpu_stacks: 5 };
         let modules = vec![Module { name: "front".to_owned(), text: 7 }];
-        let text = to_json(&Sizes { footprint: Footprint::default(), modules, each });
+        let functions = vec![Function { name: "turn::choose".to_owned(), text: 9, places: 2 }];
+        let text = to_json(&Sizes { footprint: Footprint::default(), modules, each, functions });
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         for part in ["resident", "boot_only"] {
             for key in ["text", "rodata", "data", "bss"] {
@@ -95,5 +121,6 @@ mod tests {
         assert_eq!(json["modules"][0]["name"], "front");
         assert_eq!(json["modules"][0]["text"], 7);
         assert_eq!(json["each"]["vcpu"], 1);
+        assert_eq!(json["functions"][0]["places"], 2);
     }
 }

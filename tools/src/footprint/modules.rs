@@ -3,13 +3,12 @@
 //! By the line table and not by symbols: most functions are inlined somewhere, so that symbols would credit their
 //! callers with them. What the compiler made of the standard library counts for the function that uses it.
 
-use addr2line::Context;
-use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
 use iced_x86::{Code, Mnemonic};
 use serde::Serialize;
 
 use super::image::Image;
-use crate::failure::{Failure, Kind};
+use super::lines;
+use crate::failure::Failure;
 
 /// A module and its bytes of code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -29,32 +28,21 @@ const LIBRARIES: &str = "libraries";
 
 /// All of them, the largest first.
 pub fn of(image: &Image<'_>) -> Result<Vec<Module>, Failure> {
-    let refuse = |error| Failure::new(Kind::File, format!("debug information: {error}"));
-    let dwarf = Dwarf::load(|id: SectionId| {
-        let section = image.file.section_header_by_name(id.name()).ok().flatten();
-        let data = section.and_then(|section| image.file.section_data(&section).ok());
-        Ok(EndianSlice::new(data.map_or(&[], |(bytes, _)| bytes), LittleEndian))
-    });
-    let context = Context::from_dwarf(dwarf.map_err(refuse)?).map_err(refuse)?;
     let mut modules: Vec<Module> = Vec::new();
-    for instruction in image.instructions(".text") {
+    lines::each_instruction(image, |instruction, frames| {
         let is_padding = instruction.mnemonic() == Mnemonic::Nop || instruction.code() == Code::Int3;
-        let mut frames = context.find_frames(instruction.ip()).skip_all_loads().map_err(refuse)?;
-        let mut name = if is_padding { PADDING } else { ASSEMBLY };
-        // From the innermost inlined function outwards.
-        while let Some(frame) = frames.next().map_err(refuse)?.filter(|_| !is_padding) {
-            name = LIBRARIES;
-            if let Some(own) = frame.location.and_then(|location| location.file).and_then(module) {
-                name = own;
-                break;
-            }
-        }
+        let files = frames.iter().filter_map(|frame| frame.location.as_ref()?.file);
+        let name = match () {
+            () if is_padding => PADDING,
+            () if frames.is_empty() => ASSEMBLY,
+            () => files.filter_map(module).next().unwrap_or(LIBRARIES),
+        };
         let text = instruction.len() as u64;
         match modules.iter_mut().find(|module| module.name == name) {
             Some(module) => module.text += text,
             None => modules.push(Module { name: name.to_owned(), text }),
         }
-    }
+    })?;
     modules.sort_by(|one, other| other.text.cmp(&one.text).then_with(|| one.name.cmp(&other.name)));
     Ok(modules)
 }

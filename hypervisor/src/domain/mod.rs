@@ -33,41 +33,42 @@ pub const MAX_VCPUS: usize = system_image::limits::MAX_VCPUS;
 /// Bytes of a name, padded with zeros.
 pub const NAME_BYTES: usize = 32;
 
-/// See the module.
+/// See the module. In an order in which what is used together stands together, and large things last.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Domain {
     /// Its number in the system image.
     pub number: u16,
-    /// Its name.
-    pub name: [u8; NAME_BYTES],
     /// Whether the machine's console is its; if not, what it writes goes nowhere and nothing arrives.
     pub has_console: bool,
     /// What happens when it crashes.
     pub crash_policy: CrashPolicy,
-    /// When it was started anew because of that.
-    pub restarts: RestartLog,
     /// What it does instead of running its guest.
     pub chore: Cell<Chore>,
     /// Why it is dumped.
     pub crash: Cell<crash::Cause>,
-    /// Its memory.
-    pub memory: GuestMemory,
-    /// What that held at first.
-    pub pristine: Pristine,
-    /// Its cached translations. The lock also keeps a fill from installing what a flush is removing.
-    pub mmu: Mutex<Shadow<PoolTables>>,
     /// Where its event page is registered.
     pub ports: Cell<Option<Ports>>,
     /// The devices that it drives itself.
     pub devices: devices::Devices,
-    /// What its ports are bound to.
-    pub bindings: Mutex<events::Bindings>,
-    /// Its ends of channels to other domains, by the numbers under which it binds them.
-    pub channels: heapless::Vec<ChannelEnd, MAX_CHANNELS>,
-    /// Its vCPUs; the first `vcpu_count` exist.
-    pub vcpus: [Vcpu; MAX_VCPUS],
     /// See `vcpus`.
     pub vcpu_count: usize,
+    /// Its memory.
+    pub memory: GuestMemory,
+    /// What that held at first.
+    pub pristine: Pristine,
+    /// Its name.
+    pub name: [u8; NAME_BYTES],
+    /// When it was started anew because it had crashed.
+    pub restarts: RestartLog,
+    /// Its ends of channels to other domains, by the numbers under which it binds them.
+    pub channels: heapless::Vec<ChannelEnd, MAX_CHANNELS>,
+    /// What its ports are bound to.
+    pub bindings: Mutex<events::Bindings>,
+    /// Its cached translations. The lock also keeps a fill from installing what a flush is removing.
+    pub mmu: Mutex<Shadow<PoolTables>>,
+    /// Its vCPUs; the first `vcpu_count` exist.
+    pub vcpus: [Vcpu; MAX_VCPUS],
 }
 
 impl Domain {

@@ -80,53 +80,55 @@ impl ShortWays {
     pub const NONE: Self = Self { system_call_entry: 0, event_entry: 0, trap_table: TrapTable::NONE };
 }
 
-/// See the module. Touched only by the CPU that runs it, but for what is atomic.
+/// See the module. Touched only by the CPU that runs it, but for what is atomic. What is reached most comes first: within
+/// 128 bytes, a field costs three bytes of code less at each access.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Vcpu {
-    /// Its number in the domain.
-    pub number: u32,
-    /// The CPU it is placed on.
-    pub cpu: u32,
-    /// What everybody knows of it.
-    pub entry: &'static Entry,
-    /// The port of its timer, if one is bound; else 0. Changed under the lock of the bindings, as the next.
-    pub timer_port: AtomicU32,
-    /// The ports that are bound to IPIs for it, one bit each.
-    pub own_ipis: AtomicU64,
     /// Virtual privilege now.
     pub mode: Cell<Mode>,
+    /// It sleeps until an event is pending.
+    pub blocked: Cell<bool>,
+    /// The port of its timer, if one is bound; else 0. Changed under the lock of the bindings, as [`Self::own_ipis`].
+    pub timer_port: AtomicU32,
     /// The root that is loaded.
     pub root: Cell<LoadedRoot>,
-    /// Where its area is registered. Changed by [`Self::set_area`] only.
-    pub area: Cell<Option<Area>>,
     /// The area's address, or that of one in which nothing is ever pending; for the entry code.
     pub area_address: Cell<u64>,
-    /// Its trap table.
-    pub trap_table: Cell<TrapTable>,
+    /// Where its area is registered. Changed by [`Self::set_area`] only.
+    pub area: Cell<Option<Area>>,
+    /// What everybody knows of it.
+    pub entry: &'static Entry,
+    /// What the entry code may do by itself.
+    pub short_ways: Cell<ShortWays>,
     /// Entry for events; 0: none.
     pub event_entry: Cell<u64>,
     /// Entry for system calls; 0: none.
     pub system_call_entry: Cell<u64>,
-    /// What the entry code may do by itself.
-    pub short_ways: Cell<ShortWays>,
+    /// Translations loaded at faults that the guest did not see.
+    pub hidden_faults: Cell<u64>,
+    /// Its trap table.
+    pub trap_table: Cell<TrapTable>,
     /// Top of the stack for faults during delivery; 0: none.
     pub double_fault_stack: Cell<u64>,
-    /// It sleeps until an event is pending.
-    pub blocked: Cell<bool>,
+    /// Its number in the domain.
+    pub number: u32,
+    /// The CPU it is placed on.
+    pub cpu: u32,
+    /// The ports that are bound to IPIs for it, one bit each.
+    pub own_ipis: AtomicU64,
+    /// Ticks for which it was ready while others ran.
+    stolen: Cell<u64>,
     /// Guest-physical address of the root it starts with.
     pub first_root: u64,
-    /// The registers it starts with.
-    pub first_frame: Frame,
     /// Host-physical address of a root with the domain's window and nothing of its memory.
     pub window_root: u64,
+    /// The registers it starts with.
+    pub first_frame: Frame,
     /// The calls it made last.
     pub last_calls: LastCalls,
     /// Its registers while another vCPU runs on its CPU.
     pub saved: Saved,
-    /// Ticks for which it was ready while others ran.
-    stolen: Cell<u64>,
-    /// Translations loaded at faults that the guest did not see.
-    pub hidden_faults: Cell<u64>,
 }
 
 impl Vcpu {

@@ -22,8 +22,6 @@ pub struct PerCpu {
     pub seat: Cell<Seat>,
     /// The vCPUs that are ready to run on this CPU.
     pub ready: FixedPriority,
-    /// The vCPUs placed on this CPU.
-    pub members: [Cell<Option<&'static Entry>>; MAX_READY],
     /// Who runs must be looked at again before this CPU goes back to a guest.
     pub reschedule: Cell<bool>,
     /// Tick at which the current vCPU's slice ends.
@@ -45,6 +43,8 @@ pub struct PerCpu {
     pub idle_root: Cell<u64>,
     /// Timer: tick for which it is armed; `u64::MAX` not armed.
     pub timer_armed: Cell<u64>,
+    /// The vCPUs placed on this CPU.
+    pub members: [Cell<Option<&'static Entry>>; MAX_READY],
     /// Descriptor table.
     pub gdt: GlobalDescriptorTable,
     /// Task state.

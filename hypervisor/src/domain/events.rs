@@ -158,7 +158,7 @@ fn notify_vcpu(port: u32, target: &Vcpu) {
     let Some(area) = target.area.get() else { return };
     let is_first = area.mark_pending(port as usize / 64);
     if is_first && target.cpu != cpu().number.get() {
-        apic::send(crate::arch::x86_64::machine::apic_id(target.cpu), apic::vector::KICK.into());
+        apic::kick(target.cpu);
     }
 }
 

@@ -169,7 +169,7 @@ fn knock(entry: &Entry) {
     if target == cpu().number.get() {
         cpu().reschedule.set(true);
     } else {
-        apic::send(machine::apic_id(target), apic::vector::KICK.into());
+        apic::kick(target);
     }
 }
 
@@ -240,7 +240,7 @@ impl Entry {
         if target == cpu().number.get() {
             wake(self);
         } else if (before == 0 || mail & MAIL_HEARD != 0) && !mutant!(IpiSkipped) {
-            apic::send(machine::apic_id(target), apic::vector::KICK.into());
+            apic::kick(target);
         }
     }
 

@@ -40,7 +40,7 @@ pub fn choose(frame: &mut Frame) {
             }
             switch::to(next, frame);
             current_vcpu().end_wait(now);
-            this.slice_end.set(now + time::ticks(SLICE_NS));
+            this.slice_end.set(time::tick_in(SLICE_NS));
             // Round again: what waits for the new one decides whether it really runs.
         } else {
             let (domain, vcpu) = (domain(), current_vcpu());
@@ -57,14 +57,23 @@ pub fn choose(frame: &mut Frame) {
     }
 }
 
-/// Sees to what waits for the current vCPU, and whether it is ready.
+/// Sees to what waits for the current vCPU, and whether it is ready: one with a chore is, whatever else; a paused one is
+/// not; a blocked one goes on with an event, and leaves the queue without.
 fn attend(domain: &Domain, vcpu: &Vcpu) {
-    let mail = vcpu.entry.collect();
+    let entry = vcpu.entry;
+    let mail = entry.collect();
     if mail != 0 {
         open(domain, vcpu, mail);
     }
-    if vcpu.blocked.get() || vcpu.entry.is_paused() || domain.chore.get() != Chore::None {
-        settle(domain, vcpu);
+    let has_chore = domain.chore.get() != Chore::None;
+    if vcpu.blocked.get() | entry.is_paused() | has_chore {
+        let blocked = vcpu.blocked.get() & !vcpu.has_pending_event();
+        vcpu.blocked.set(blocked);
+        if (blocked | entry.is_paused()) & !has_chore {
+            cpu().ready.remove(entry.seat());
+        } else {
+            cpu().ready.make_ready(entry.seat());
+        }
     }
 }
 
@@ -87,26 +96,6 @@ fn open(domain: &Domain, vcpu: &Vcpu, mail: u64) {
     while rung != 0 {
         events::raise_source(domain, PortKind::Doorbell, rung.trailing_zeros());
         rung &= rung - 1;
-    }
-}
-
-/// Ready or not: one with a chore is, a paused one is not; a blocked vCPU with an event goes on, one without leaves the queue.
-#[inline(never)]
-fn settle(domain: &Domain, vcpu: &Vcpu) {
-    let is_ready = if domain.chore.get() != Chore::None {
-        true
-    } else if vcpu.entry.is_paused() {
-        false
-    } else {
-        let wakes = vcpu.has_pending_event();
-        vcpu.blocked.set(vcpu.blocked.get() && !wakes);
-        !vcpu.blocked.get()
-    };
-    let seat = vcpu.entry.seat();
-    if is_ready {
-        cpu().ready.make_ready(seat);
-    } else {
-        cpu().ready.remove(seat);
     }
 }
 
@@ -155,8 +144,7 @@ pub fn timer_expired() {
         registry::look_for_mail();
     }
     if this.ready.has_rivals() && is_due(this.slice_end.get()) {
-        this.ready.yield_to_others(this.seat.get());
-        this.reschedule.set(true);
+        yield_now();
     }
     if this.number.get() == 0 && is_due(console::next_tick()) {
         console::send();
@@ -178,6 +166,7 @@ fn expire(entry: &Entry) {
 }
 
 /// The current vCPU gives way to others of its priority.
+#[inline(never)]
 pub fn yield_now() {
     let this = cpu();
     if this.ready.has_rivals() {

@@ -95,28 +95,34 @@ impl FixedPriority {
         self.ready.set(u64::MAX);
     }
 
-    /// Bits below `vcpu`'s seat, if it is ready.
-    fn bits_before(&self, vcpu: Seat) -> Option<u32> {
+    /// Bits below `vcpu`'s seat, or all 64 if it is not ready.
+    #[inline(never)]
+    fn bits_before(&self, vcpu: Seat) -> u32 {
         let mut left = self.ready.get();
         let mut bits = 0;
-        loop {
-            match Seat(left as u8) {
-                // First, since nobody may be asked for.
-                Seat::NONE => return None,
-                seat if seat == vcpu => return Some(bits),
-                _ => {}
+        // Nobody may be asked for, and is not ready.
+        while Seat(left as u8) != Seat::NONE {
+            if Seat(left as u8) == vcpu {
+                return bits;
             }
             // Behind the last one are no zeros.
             left = left >> SEAT_BITS | u64::from(Seat::NONE.0) << (u64::BITS - SEAT_BITS);
             bits += SEAT_BITS;
         }
+        u64::BITS
     }
 
-    fn remove_at(&self, bits: u32) {
-        let ready = self.ready.get();
-        let moved = ready >> SEAT_BITS | u64::from(Seat::NONE.0) << (u64::BITS - SEAT_BITS);
-        let below = (1 << bits) - 1;
-        self.ready.set(ready & below | moved & !below);
+    /// As [`Policy::remove`]. False: it was not ready.
+    #[inline(never)]
+    fn take_out(&self, vcpu: Seat) -> bool {
+        let bits = self.bits_before(vcpu);
+        if bits < u64::BITS {
+            let ready = self.ready.get();
+            let moved = ready >> SEAT_BITS | u64::from(Seat::NONE.0) << (u64::BITS - SEAT_BITS);
+            let below = (1 << bits) - 1;
+            self.ready.set(ready & below | moved & !below);
+        }
+        bits < u64::BITS
     }
 
     /// Puts `vcpu`, which is not ready, behind all with its claim or more.
@@ -140,7 +146,7 @@ impl Default for FixedPriority {
 
 impl Policy for FixedPriority {
     fn make_ready(&self, vcpu: Seat) -> bool {
-        let is_new = self.bits_before(vcpu).is_none();
+        let is_new = self.bits_before(vcpu) == u64::BITS;
         if is_new {
             self.insert(vcpu);
         }
@@ -148,14 +154,11 @@ impl Policy for FixedPriority {
     }
 
     fn remove(&self, vcpu: Seat) {
-        if let Some(bits) = self.bits_before(vcpu) {
-            self.remove_at(bits);
-        }
+        self.take_out(vcpu);
     }
 
     fn yield_to_others(&self, vcpu: Seat) {
-        if let Some(bits) = self.bits_before(vcpu) {
-            self.remove_at(bits);
+        if self.take_out(vcpu) {
             self.insert(vcpu);
         }
     }
@@ -168,7 +171,8 @@ impl Policy for FixedPriority {
     #[inline]
     fn has_rivals(&self) -> bool {
         let ready = self.ready.get();
-        ready != u64::MAX && Seat(ready as u8).rank() == Seat((ready >> SEAT_BITS) as u8).rank()
+        // Nobody's rank is nobody else's.
+        ready != u64::MAX && Seat((ready ^ ready >> SEAT_BITS) as u8).rank() == 0
     }
 }
 

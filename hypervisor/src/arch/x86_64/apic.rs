@@ -2,8 +2,9 @@
 
 pub mod boot;
 
-use super::cpu::{read_msr, timestamp, write_msr};
+use super::cpu::{timestamp, write_msr};
 use super::layout::LOCAL_APIC;
+use super::machine;
 use super::percpu::cpu;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -45,12 +46,9 @@ const FASTEST: u32 = 4;
 /// fraction of a second.
 const LONGEST: u64 = (u32::MAX / FASTEST) as u64;
 
-fn read(register: u32) -> u32 {
-    if X2APIC.load(Ordering::Relaxed) {
-        return read_msr(X2APIC_BASE + register) as u32;
-    }
-    // SAFETY: boot mapped the registers there, uncached; reads of these have no side effects.
-    unsafe { ((LOCAL_APIC + u64::from(register) * 16) as *const u32).read_volatile() }
+/// Where a register stands in memory.
+fn in_memory(register: u32) -> *mut u32 {
+    (LOCAL_APIC + u64::from(register) * 16) as *mut u32
 }
 
 fn write(register: u32, value: u32) {
@@ -59,28 +57,18 @@ fn write(register: u32, value: u32) {
         unsafe { write_msr(X2APIC_BASE + register, value.into()) };
         return;
     }
-    // SAFETY: as in `read`, and the local APIC is the hypervisor's alone.
-    unsafe { ((LOCAL_APIC + u64::from(register) * 16) as *mut u32).write_volatile(value) };
+    // SAFETY: boot mapped the registers there, uncached; the local APIC is the hypervisor's alone.
+    unsafe { in_memory(register).write_volatile(value) };
 }
 
-/// Arms this CPU's timer for `tick` of the counter; `u64::MAX` disarms. It may fire early by rounding: who handles it
-/// compares with the counter and arms again.
+/// Arms this CPU's timer for `tick` of the counter. It may fire early by rounding: who handles it compares with the
+/// counter and arms again.
 pub fn arm_timer(tick: u64) {
-    let this = cpu();
-    if this.timer_armed.get() == tick {
-        return;
-    }
-    this.timer_armed.set(tick);
+    cpu().timer_armed.set(tick);
     trace!(TimerSet, tick);
     if HAS_DEADLINE.load(Ordering::Relaxed) {
-        // 0 disarms; the counter is never there again.
-        let value = if tick == u64::MAX { 0 } else { tick };
         // SAFETY: CPUID offers the register; the timer is the hypervisor's.
-        unsafe { write_msr(TSC_DEADLINE, value) };
-        return;
-    }
-    if tick == u64::MAX {
-        write(register::INITIAL_COUNT, 0);
+        unsafe { write_msr(TSC_DEADLINE, tick) };
         return;
     }
     // Little comes between reading the counter and the store: the timer is late by it.
@@ -109,13 +97,23 @@ pub fn send(target: u32, command: u32) {
         unsafe { write_msr(X2APIC_BASE + register::COMMAND, value) };
         return;
     }
-    write(register::COMMAND_HIGH, target << 24);
-    write(register::COMMAND, command);
-    // Bounded: delivery to a running CPU takes nanoseconds.
-    for _ in 0..100_000 {
-        if read(register::COMMAND) & 1 << 12 == 0 {
-            return;
+    let low = in_memory(register::COMMAND);
+    // SAFETY: as in `write`; reading has no side effects.
+    unsafe {
+        in_memory(register::COMMAND_HIGH).write_volatile(target << 24);
+        low.write_volatile(command);
+        // Bounded: delivery to a running CPU takes nanoseconds.
+        for _ in 0..100_000 {
+            if low.read_volatile() & 1 << 12 == 0 {
+                return;
+            }
+            core::hint::spin_loop();
         }
-        core::hint::spin_loop();
     }
+}
+
+/// Has another CPU look at who runs.
+#[inline(never)]
+pub fn kick(number: u32) {
+    send(machine::apic_id(number), vector::KICK.into());
 }

@@ -30,7 +30,7 @@ pub extern "C" fn finish(cpus: u32) -> ! {
     forget_boot();
     BOOT_DONE.store(true, Ordering::Release);
     for number in 1..cpus {
-        apic::send(super::machine::apic_id(number), apic::vector::KICK.into());
+        apic::kick(number);
     }
     registry::begin();
     serve_on_fresh_stack()

@@ -86,7 +86,7 @@ pub fn ns_for(ticks: u64) -> u64 {
 
 /// The tick `ns` from now.
 #[must_use]
-#[inline]
+#[inline(never)]
 pub fn tick_in(ns: u32) -> u64 {
     now() + ticks(ns)
 }

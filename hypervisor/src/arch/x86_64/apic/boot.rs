@@ -3,7 +3,7 @@
 use super::super::cpu::{cpuid, read_msr, timestamp, write_msr};
 use super::super::percpu::cpu;
 use super::super::time;
-use super::{FASTEST, HAS_DEADLINE, TIMER_PER_TICK, X2APIC, read, register, vector, write};
+use super::{FASTEST, HAS_DEADLINE, TIMER_PER_TICK, X2APIC, X2APIC_BASE, in_memory, register, vector, write};
 use core::sync::atomic::Ordering;
 
 const APIC_BASE: u32 = 0x1b;
@@ -15,6 +15,14 @@ pub fn probe() {
     let features = cpuid(1, 0)[2];
     X2APIC.store(features & 1 << 21 != 0, Ordering::Relaxed);
     HAS_DEADLINE.store(features & 1 << 24 != 0, Ordering::Relaxed);
+}
+
+fn read(register: u32) -> u32 {
+    if X2APIC.load(Ordering::Relaxed) {
+        return read_msr(X2APIC_BASE + register) as u32;
+    }
+    // SAFETY: boot mapped the registers there, uncached; reads of these have no side effects.
+    unsafe { in_memory(register).read_volatile() }
 }
 
 /// Enables this CPU's APIC, timer masked, and remembers its id.

@@ -14,14 +14,14 @@ use crate::arch::x86_64::console;
 use crate::arch::x86_64::io_apic::Line;
 use crate::sched::VcpuId;
 use pvops_abi::layout::PortKind;
-use spin::Mutex;
+use spin::{Mutex, MutexGuard};
 use system_image::layout::MAX_DEVICES;
 use system_image::{Device, PortRange};
 
 /// Vectors for lines, the console's included.
 pub const MAX_LINES: usize = 16;
-/// [`Devices::lines`] of a device without interrupt.
-const NO_LINE: u8 = u8::MAX;
+/// In place of a device's number: all of the domain.
+const EVERY: u32 = u32::MAX;
 
 /// What the hypervisor keeps of a domain's devices; they are numbered as in the system image. Their registers in
 /// memory are [`GuestMemory`](crate::arch::x86_64::guest::GuestMemory)'s.
@@ -31,8 +31,8 @@ pub struct Devices {
     pub has_ports: bool,
     /// I/O ports.
     pub ports: [Option<PortRange>; MAX_DEVICES],
-    /// Index of the interrupt in [`LINES`], or [`NO_LINE`].
-    lines: [u8; MAX_DEVICES],
+    /// Those with an interrupt, a bit each.
+    with_interrupt: u32,
 }
 
 /// A line on its way to a CPU, as the interrupt controller has it.
@@ -45,7 +45,7 @@ pub trait Gate {
     fn unmask(&mut self);
 }
 
-/// What happened to a line, but for an interrupt.
+/// What happened to a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change {
     /// Its port was bound.
@@ -56,6 +56,8 @@ pub enum Change {
     Ended,
     /// The domain looks at what interrupted.
     Looked,
+    /// It interrupted.
+    Interrupted,
 }
 
 /// What may happen on a line.
@@ -89,7 +91,7 @@ impl Devices {
     #[must_use]
     pub fn new(devices: &[Device]) -> Self {
         let ports = core::array::from_fn(|number| devices.get(number)?.ports);
-        Self { has_ports: ports.iter().any(Option::is_some), ports, lines: [NO_LINE; MAX_DEVICES] }
+        Self { has_ports: ports.iter().any(Option::is_some), ports, with_interrupt: 0 }
     }
 
     /// Gives device `device` of `domain` an interrupt: `route` makes the line for an index. False: there is no
@@ -100,77 +102,71 @@ impl Devices {
         let Some(index) = (0..MAX_LINES).find(is_free) else { return false };
         let gate = route(index as u8);
         lines[index] = Some(Assigned { gate, domain, device: device as u8, state: State::Closed });
-        self.lines[device] = index as u8;
+        self.with_interrupt |= 1 << device;
         true
     }
 
     /// Whether there is a device `number` with an interrupt.
     #[must_use]
     pub fn has_interrupt(&self, number: u64) -> bool {
-        usize::try_from(number).is_ok_and(|number| self.line(number) != NO_LINE)
-    }
-
-    fn line(&self, device: usize) -> u8 {
-        self.lines.get(device).copied().unwrap_or(NO_LINE)
-    }
-
-    /// Something happened to the interrupt of device `number`.
-    pub fn note(&self, number: u32, change: Change) {
-        let index = usize::from(self.line(number as usize));
-        if let Some(Some(assigned)) = LINES.lock().get_mut(index) {
-            assigned.note(change);
-        }
+        number < MAX_DEVICES as u64 && self.with_interrupt >> number & 1 != 0
     }
 }
 
 impl<G: Gate> Assigned<G> {
+    /// False: that means nothing now; nobody is to hear of it.
     #[inline(never)]
-    fn note(&mut self, change: Change) {
+    fn note(&mut self, change: Change) -> bool {
         let is_level = self.gate.is_level();
-        self.state = match (change, self.state) {
-            (Change::Unbound, _) => {
-                self.gate.mask();
-                State::Closed
-            }
-            (Change::Bound, _) => {
-                self.gate.unmask();
-                State::Open
-            }
-            (Change::Ended, State::Held) if is_level => {
-                self.gate.unmask();
-                State::Open
-            }
-            (Change::Looked, State::Held) if !is_level => {
-                self.gate.unmask();
-                State::Open
-            }
-            (Change::Looked, State::Posted) => State::Open,
-            (_, state) => state,
-        };
-    }
-
-    /// It interrupted. False: nobody is to hear of it.
-    fn interrupt(&mut self) -> bool {
-        self.state = match self.state {
+        let next = match change {
+            Change::Unbound => State::Closed,
+            Change::Bound => State::Open,
             // It was on its way when the line was masked.
-            State::Closed | State::Held => return false,
-            State::Open if !self.gate.is_level() => State::Posted,
-            State::Open | State::Posted => {
-                self.gate.mask();
-                State::Held
-            }
+            Change::Interrupted if self.state.is_masked() => return false,
+            Change::Interrupted if is_level || self.state == State::Posted => State::Held,
+            Change::Interrupted => State::Posted,
+            Change::Ended if is_level && self.state == State::Held => State::Open,
+            Change::Looked if !is_level && self.state != State::Closed => State::Open,
+            Change::Ended | Change::Looked => return false,
         };
+        match (self.state.is_masked(), next.is_masked()) {
+            (false, true) => self.gate.mask(),
+            (true, false) => self.gate.unmask(),
+            _ => {}
+        }
+        self.state = next;
         true
     }
 }
 
+impl State {
+    fn is_masked(self) -> bool {
+        matches!(self, Self::Closed | Self::Held)
+    }
+}
+
+#[inline(never)]
+fn lines() -> MutexGuard<'static, [Option<Assigned<Line>>; MAX_LINES]> {
+    LINES.lock()
+}
+
 /// Line `index` interrupted this CPU, which has not ended the interrupt at its local APIC yet.
 pub fn interrupt(index: u8) {
-    let mut lines = LINES.lock();
+    let mut lines = lines();
     let Some(Some(assigned)) = lines.get_mut(usize::from(index)) else { return };
-    if assigned.interrupt() {
+    if assigned.note(Change::Interrupted) {
         let receiver = VcpuId { domain: assigned.domain, vcpu: 0 };
         registry::post(receiver, 1 << (MAIL_DEVICES_SHIFT + u32::from(assigned.device)));
+    }
+}
+
+/// Something happened to the interrupt of device `number` of `domain`.
+#[inline(never)]
+pub fn note(domain: u16, number: u32, change: Change) {
+    for assigned in lines().iter_mut().flatten() {
+        if assigned.domain == domain && (number == EVERY || u32::from(assigned.device) == number) {
+            assigned.note(change);
+        }
     }
 }
 
@@ -180,16 +176,14 @@ pub fn collect(domain: &Domain, devices: u64) {
     while left != 0 {
         let number = left.trailing_zeros();
         left &= left - 1;
-        domain.devices.note(number, Change::Looked);
+        note(domain.number, number, Change::Looked);
         events::raise_source(domain, PortKind::Device, number);
     }
 }
 
 /// Masks all lines of a domain that stops or starts anew, and forgets what was in service.
 pub fn silence(domain: u16) {
-    let mut lines = LINES.lock();
-    let of_domain = lines.iter_mut().flatten().filter(|assigned| assigned.domain == domain);
-    of_domain.for_each(|assigned| assigned.note(Change::Unbound));
+    note(domain, EVERY, Change::Unbound);
 }
 
 #[cfg(test)]

@@ -122,10 +122,9 @@ pub fn wake_at(tick: u64) {
 }
 
 /// This CPU's timer fired: does what is due, and arms it for what is next.
-#[inline(never)]
 pub fn timer_expired() {
-    apic::end_of_timer();
     let this = cpu();
+    this.timer_armed.set(NEVER);
     let now = time::now();
     let mut next = NEVER;
     let mut is_due = |tick: u64| {

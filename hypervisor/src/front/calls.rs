@@ -10,7 +10,7 @@ use super::frames;
 use crate::arch::x86_64::guest::current_vcpu;
 use crate::arch::x86_64::registered::Ports;
 use crate::arch::x86_64::{Frame, cpu, time};
-use crate::domain::devices::Change;
+use crate::domain::devices::{self, Change};
 use crate::domain::events::{self, Binding, MAX_BOUND_PORTS};
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{Domain, console, lifecycle, registry, turn};
@@ -152,7 +152,7 @@ pub(super) fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Resu
     }
     match kind {
         PortKind::Timer => domain.vcpus[vcpu as usize].timer_port.store(port, Ordering::Relaxed),
-        PortKind::Device => domain.devices.note(argument as u32, Change::Bound),
+        PortKind::Device => devices::note(domain.number, argument as u32, Change::Bound),
         PortKind::Ipi => {
             domain.vcpus[vcpu as usize].own_ipis.fetch_or(1 << port, Ordering::Relaxed);
         }
@@ -166,7 +166,7 @@ pub(super) fn unbind(domain: &Domain, port: u64) -> Result<u64, Error> {
     let Binding { kind, argument, vcpu } = bindings.unbind(port)?;
     match kind {
         PortKind::Timer => domain.vcpu(vcpu).timer_port.store(0, Ordering::Relaxed),
-        PortKind::Device => domain.devices.note(argument, Change::Unbound),
+        PortKind::Device => devices::note(domain.number, argument, Change::Unbound),
         PortKind::Ipi => {
             domain.vcpu(vcpu).own_ipis.fetch_and(!(1 << port), Ordering::Relaxed);
         }
@@ -178,7 +178,7 @@ pub(super) fn unbind(domain: &Domain, port: u64) -> Result<u64, Error> {
 pub(super) fn end_interrupt(domain: &Domain, port: u64) -> Result<u64, Error> {
     let Binding { kind, argument, .. } = domain.bindings.lock().get(port)?;
     if kind == PortKind::Device {
-        domain.devices.note(argument, Change::Ended);
+        devices::note(domain.number, argument, Change::Ended);
     }
     Ok(0)
 }

@@ -77,14 +77,7 @@ pub fn arm_timer(tick: u64) {
     write(register::INITIAL_COUNT, ((u128::from(left) * timer_per_tick) >> 32) as u32 + 1);
 }
 
-/// The timer's interrupt is being handled: it is not armed any more, and the interrupt is done.
-pub fn end_of_timer() {
-    end_of_interrupt();
-    cpu().timer_armed.set(u64::MAX);
-}
-
 /// The interrupt being handled is done.
-#[inline(never)]
 pub fn end_of_interrupt() {
     write(register::END_OF_INTERRUPT, 0);
 }

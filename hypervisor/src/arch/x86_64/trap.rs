@@ -92,29 +92,20 @@ fn is_iret_read(rip: u64) -> bool {
     (start..end).contains(&rip)
 }
 
-fn interrupt(number: u8) {
-    trace!(Interrupt, number.into());
-    if number == vector::TIMER { turn::timer_expired() } else { other_interrupt(number) }
-}
-
+/// An interrupt of the machine. The local APIC is told at the end, when a line that goes on is masked; what comes meanwhile
+/// is kept there.
 #[inline(never)]
-fn other_interrupt(number: u8) {
+fn interrupt(number: u8) {
     const CONSOLE: u8 = vector::LINES + console::LINE;
     const LAST_LINE: u8 = vector::LINES + (devices::MAX_LINES - 1) as u8;
+    trace!(Interrupt, number.into());
     match number {
-        CONSOLE => {
-            apic::end_of_interrupt();
-            domain_console::serve();
-        }
-        vector::LINES..=LAST_LINE => {
-            devices::interrupt(number - vector::LINES);
-            apic::end_of_interrupt();
-        }
-        vector::KICK => {
-            apic::end_of_interrupt();
-            registry::kicked();
-        }
-        vector::SPURIOUS => {}
-        _ => apic::end_of_interrupt(),
+        vector::TIMER => turn::timer_expired(),
+        vector::KICK => registry::kicked(),
+        CONSOLE => domain_console::serve(),
+        vector::LINES..=LAST_LINE => devices::interrupt(number - vector::LINES),
+        vector::SPURIOUS => return,
+        _ => {}
     }
+    apic::end_of_interrupt();
 }

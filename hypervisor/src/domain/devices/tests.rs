@@ -61,7 +61,7 @@ impl Machine {
 
     fn deliver(&mut self) {
         self.interrupts += 1;
-        self.mail |= self.line.interrupt();
+        self.mail |= self.line.note(Change::Interrupted);
     }
 
     /// The device's line changes: delivered, or lost at a masked edge line.

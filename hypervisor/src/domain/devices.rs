@@ -9,11 +9,9 @@
 //!   becomes pending after the line is unmasked.
 
 use super::registry::{self, MAIL_DEVICES_SHIFT};
-use super::{Domain, events};
 use crate::arch::x86_64::console;
 use crate::arch::x86_64::io_apic::Line;
 use crate::sched::VcpuId;
-use pvops_abi::layout::PortKind;
 use spin::{Mutex, MutexGuard};
 use system_image::layout::MAX_DEVICES;
 use system_image::{Device, PortRange};
@@ -167,17 +165,6 @@ pub fn note(domain: u16, number: u32, change: Change) {
         if assigned.domain == domain && (number == EVERY || u32::from(assigned.device) == number) {
             assigned.note(change);
         }
-    }
-}
-
-/// The domain looks at the interrupts of `devices`, a bit each: their ports become pending.
-pub fn collect(domain: &Domain, devices: u64) {
-    let mut left = devices;
-    while left != 0 {
-        let number = left.trailing_zeros();
-        left &= left - 1;
-        note(domain.number, number, Change::Looked);
-        events::raise_source(domain, PortKind::Device, number);
     }
 }
 

@@ -7,6 +7,7 @@
 //! that arms it ([`wake_at`]), and what goes away leaves it. When it fires, what is due is done and the rest looked
 //! through once for the next. Its interrupt raises the current vCPU's timer port by itself; others get mail.
 
+use super::devices::Change;
 use super::lifecycle::{self, Chore};
 use super::registry::{self, MAIL_CONSOLE, MAIL_DEVICES, MAIL_DEVICES_SHIFT, MAIL_DOORBELLS, MAIL_TIMER};
 use super::registry::{Entry, NEVER};
@@ -91,11 +92,16 @@ fn open(domain: &Domain, vcpu: &Vcpu, mail: u64) {
     if mail & MAIL_CONSOLE != 0 {
         events::raise_source(domain, PortKind::Console, 0);
     }
-    devices::collect(domain, (mail & MAIL_DEVICES) >> MAIL_DEVICES_SHIFT);
-    let mut rung = mail & MAIL_DOORBELLS;
-    while rung != 0 {
-        events::raise_source(domain, PortKind::Doorbell, rung.trailing_zeros());
-        rung &= rung - 1;
+    let mut left = mail & (MAIL_DOORBELLS | MAIL_DEVICES);
+    while left != 0 {
+        let bit = left.trailing_zeros();
+        left &= left - 1;
+        let (mut kind, mut number) = (PortKind::Doorbell, bit);
+        if bit >= MAIL_DEVICES_SHIFT {
+            (kind, number) = (PortKind::Device, bit - MAIL_DEVICES_SHIFT);
+            devices::note(domain.number, number, Change::Looked);
+        }
+        events::raise_source(domain, kind, number);
     }
 }
 

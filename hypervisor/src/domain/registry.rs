@@ -53,6 +53,7 @@ pub const NEVER: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct Entry {
     exists: AtomicBool,
+    /// So are those that do not exist.
     stopped: AtomicBool,
     paused: AtomicBool,
     /// Its number in its domain.
@@ -73,7 +74,7 @@ pub struct Entry {
 static ENTRIES: [Entry; MAX_DOMAINS * MAX_VCPUS] = [const {
     Entry {
         exists: AtomicBool::new(false),
-        stopped: AtomicBool::new(false),
+        stopped: AtomicBool::new(true),
         paused: AtomicBool::new(false),
         number: AtomicU8::new(0),
         cpu: AtomicU8::new(0),
@@ -150,7 +151,7 @@ pub fn revive(id: VcpuId) {
 /// Keeps a vCPU from running; its CPU finds out when it looks at it next, which is soon.
 pub fn pause(id: VcpuId) {
     let entry = entry(id);
-    if entry.exists.load(Ordering::Acquire) && !entry.is_stopped() {
+    if !entry.is_stopped() {
         entry.paused.store(true, Ordering::Release);
         knock(entry);
     }
@@ -232,7 +233,7 @@ pub fn begin() {
 impl Entry {
     /// See [`post`].
     pub fn post(&self, mail: u64) {
-        if !self.exists.load(Ordering::Acquire) || self.stopped.load(Ordering::Acquire) {
+        if self.is_stopped() {
             return;
         }
         let before = self.mail.fetch_or(mail, Ordering::SeqCst);

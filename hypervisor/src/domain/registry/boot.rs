@@ -14,6 +14,7 @@ pub fn add(id: VcpuId, name: [u8; NAME_BYTES], cpu: u32, priority: u8, root: u64
     entry.priority.store(priority, Ordering::Relaxed);
     entry.root.store(root, Ordering::Relaxed);
     entry.exists.store(true, Ordering::Release);
+    entry.stopped.store(false, Ordering::Release);
     DOMAINS.fetch_add(1, Ordering::Relaxed);
     RUNNING.fetch_add(1, Ordering::Relaxed);
 }

@@ -169,13 +169,20 @@ impl Vcpu {
 
     /// Loads the root it starts with, when it is current for the first time since its start.
     pub fn ensure_root(&self, domain: &Domain) {
-        // The pool of a new domain holds more than one root.
-        if !self.root.get().is_loaded()
-            && !domain.chore.get().replaces_memory()
-            && let Ok(loaded) = domain.mmu.lock().load_root(self.first_root, self.number, true)
-        {
+        if !self.root.get().is_loaded() && !domain.chore.get().replaces_memory() {
+            // The pool of a new domain holds more than one root.
+            self.load_root(domain, self.first_root, true);
+        }
+    }
+
+    /// Loads a guest root of the domain's memory; what is cached of it stays if `keep`. False: the pool is exhausted.
+    #[inline(never)]
+    pub fn load_root(&self, domain: &Domain, root: u64, keep: bool) -> bool {
+        let loaded = domain.mmu.lock().load_root(root, self.number, keep);
+        if let Ok(loaded) = loaded {
             self.set_root(loaded);
         }
+        loaded.is_ok()
     }
 
     /// Makes `loaded` this vCPU's root, at once: a batch may release or evict the old one before it ends.

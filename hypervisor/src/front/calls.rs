@@ -264,9 +264,7 @@ fn load_any_root(domain: &Domain, vcpu: &Vcpu, root: u64, flags: u64, user_root:
     }
     domain.memory.check(root, 4096, 4096)?;
     let keep = flags.contains(LoadRootFlags::KEEP);
-    let loaded = domain.mmu.lock().load_root(root, vcpu.number, keep).map_err(exhausted)?;
-    vcpu.set_root(loaded);
-    Ok(0)
+    if vcpu.load_root(domain, root, keep) { Ok(0) } else { Err(Error::NoResources) }
 }
 
 #[inline(always)]

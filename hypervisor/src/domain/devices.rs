@@ -27,8 +27,8 @@ const EVERY: u32 = u32::MAX;
 pub struct Devices {
     /// Whether any of them has I/O ports.
     pub has_ports: bool,
-    /// I/O ports.
-    pub ports: [Option<PortRange>; MAX_DEVICES],
+    /// I/O ports; none for a device without.
+    pub ports: [PortRange; MAX_DEVICES],
     /// Those with an interrupt, a bit each.
     with_interrupt: u32,
 }
@@ -88,8 +88,11 @@ impl Devices {
     /// Without interrupts, as the image describes them, at most [`MAX_DEVICES`]. Boot only.
     #[must_use]
     pub fn new(devices: &[Device]) -> Self {
-        let ports = core::array::from_fn(|number| devices.get(number)?.ports);
-        Self { has_ports: ports.iter().any(Option::is_some), ports, with_interrupt: 0 }
+        let ports = core::array::from_fn(|number| {
+            let ports = devices.get(number).and_then(|device| device.ports);
+            ports.unwrap_or(PortRange { first: 0, count: 0 })
+        });
+        Self { has_ports: ports.iter().any(|range| range.count != 0), ports, with_interrupt: 0 }
     }
 
     /// Gives device `device` of `domain` an interrupt: `route` makes the line for an index. False: there is no

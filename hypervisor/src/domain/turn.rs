@@ -35,12 +35,7 @@ pub fn choose(frame: &mut Frame) {
         if next == Seat::NONE {
             idle();
         } else if next != this.seat.get() {
-            let now = time::now();
-            if this.seat.get() != Seat::NONE {
-                current_vcpu().entry.begin_to_wait(now);
-            }
             switch::to(next, frame);
-            current_vcpu().end_wait(now);
             this.slice_end.set(time::tick_in(SLICE_NS));
             // Round again: what waits for the new one decides whether it really runs.
         } else {

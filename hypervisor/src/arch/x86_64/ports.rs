@@ -55,7 +55,7 @@ pub fn load(domain: &Domain) {
     let bitmap =
         unsafe { core::slice::from_raw_parts_mut((CPU_PAGES + cpu_pages::IO_BITMAP) as *mut u8, bytes) };
     bitmap.fill(u8::MAX);
-    domain.devices.ports.iter().flatten().for_each(|range| open(bitmap, *range));
+    domain.devices.ports.iter().for_each(|range| open(bitmap, *range));
 }
 
 /// Clears the bits of `range`.
@@ -64,10 +64,13 @@ fn open(bitmap: &mut [u8], range: PortRange) {
     while port < end {
         let Some(byte) = bitmap.get_mut(port as usize / 8) else { return };
         // Whole bytes at once: a range of all ports is not to take long.
-        let is_whole = port.is_multiple_of(8) && end - port >= 8;
-        let (bits, count) = if is_whole { (u8::MAX, 8) } else { (1 << (port % 8), 1) };
-        *byte &= !bits;
-        port += count;
+        if port.is_multiple_of(8) && end - port >= 8 {
+            *byte = 0;
+            port += 8;
+        } else {
+            *byte &= !(1 << (port % 8));
+            port += 1;
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::cpu::{self, cpuid, write_msr, xcr0};
 use super::frame::Frame;
 use super::guest::{current_vcpu, domain, running_domain};
 use super::percpu::cpu as this_cpu;
-use super::{paging, ports, start};
+use super::{paging, ports, start, time};
 use crate::domain::registry;
 use crate::sched::Seat;
 use core::arch::asm;
@@ -15,12 +15,12 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// x87, SSE and AVX: what guests may use (`SET_XCR0`), hence what is switched.
 const STATE: u64 = 0b111;
-/// Bytes of that state in the standard format (Intel SDM volume 1, 13.4).
-const STATE_BYTES: usize = 832;
+/// Words of that state in the standard format (Intel SDM volume 1, 13.4).
+const STATE_WORDS: usize = 832 / 8;
 
 /// Extended registers of a vCPU that is not running.
 #[repr(C, align(64))]
-pub struct ExtendedState(UnsafeCell<[u8; STATE_BYTES]>);
+pub struct ExtendedState(UnsafeCell<[u64; STATE_WORDS]>);
 
 impl core::fmt::Debug for ExtendedState {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -44,23 +44,26 @@ impl Saved {
     /// A vCPU that starts at `frame`, everything else in its initial state.
     #[must_use]
     pub fn new(frame: Frame) -> Self {
+        let mut extended = [0; STATE_WORDS];
+        make_initial(&mut extended);
         Self {
             frame: Cell::new(frame),
             fs_base: Cell::new(0),
             gs_base: Cell::new(0),
             selectors: Cell::new([0; 4]),
             xcr0: Cell::new(supported()),
-            extended: ExtendedState(UnsafeCell::new(initial_state())),
+            extended: ExtendedState(UnsafeCell::new(extended)),
         }
     }
 }
 
-/// A header of zeros means "initial" for every component; MXCSR is taken from the area all the same.
-fn initial_state() -> [u8; STATE_BYTES] {
-    const MXCSR_OFFSET: usize = 24;
-    let mut area = [0; STATE_BYTES];
-    area[MXCSR_OFFSET..MXCSR_OFFSET + 4].copy_from_slice(&0x1f80u32.to_le_bytes());
-    area
+/// Makes an area initial: its header says that of every component, whatever stands there. MXCSR is taken from it all the
+/// same.
+fn make_initial(area: &mut [u64; STATE_WORDS]) {
+    const MXCSR: usize = 24 / 8;
+    const COMPONENTS: usize = 512 / 8;
+    area[MXCSR] = 0x1f80;
+    area[COMPONENTS] = 0;
 }
 
 /// The components of [`STATE`] that the CPUs have, and whether they can be kept from predicting for one domain what
@@ -84,21 +87,24 @@ fn supported() -> u64 {
 /// Makes `next` current; `frame` holds the outgoing guest's registers and receives the new one's.
 #[inline]
 pub fn to(next: Seat, frame: &mut Frame) {
-    let this = this_cpu();
+    let (this, now) = (this_cpu(), time::now());
     let loaded = selectors();
     let enabled = enable_all_state();
     if running_domain().is_some() {
-        save(&current_vcpu().saved, frame, loaded, enabled);
+        let vcpu = current_vcpu();
+        vcpu.entry.begin_to_wait(now);
+        save(&vcpu.saved, frame, loaded, enabled);
     }
     // Also behind one that stopped or begins anew, of which nothing is saved.
     separate_predictors();
     let entry = registry::at(next);
     // The root carries the window of the new one's domain: from here on `domain()` is that.
     paging::load_view(entry.root());
-    let vcpu = domain().vcpu(entry.number() as u32);
     this.seat.set(next);
-    this.vcpu_address.set(core::ptr::from_ref(vcpu) as u64);
+    this.vcpu_address.set(core::ptr::from_ref(domain().vcpu(entry.number() as u32)) as u64);
     ports::load(domain());
+    let vcpu = current_vcpu();
+    vcpu.end_wait(now);
     restore(&vcpu.saved, frame, loaded);
     trace!(Switch);
 }
@@ -112,7 +118,7 @@ pub fn begin_anew(saved: &Saved, first: Frame) {
     saved.selectors.set([0; 4]);
     saved.xcr0.set(supported());
     // SAFETY: only this CPU uses the area, and only between `save` and `restore` of this vCPU, which is current.
-    unsafe { saved.extended.0.get().write(initial_state()) };
+    unsafe { make_initial(&mut *saved.extended.0.get()) };
     run_nobody();
 }
 
@@ -201,9 +207,9 @@ fn load_selectors([ds, es, fs, gs]: [u16; 4]) {
 /// it. Returns what was enabled. XCR0 is written only where it differs, because that leaves a virtual machine.
 #[inline]
 fn enable_all_state() -> u64 {
-    let enabled = xcr0();
-    if enabled != supported() {
-        cpu::set_checked_xcr0(supported());
+    let (enabled, supported) = (xcr0(), supported());
+    if enabled != supported {
+        cpu::set_checked_xcr0(supported);
     }
     enabled
 }

@@ -316,7 +316,7 @@ class Unwinder(gdb.unwinder.Unwinder):
         if self.entries is None:
             self.long_return = address_of("pvops_leave")
             self.entries = [
-                (address_of("pvops_vector_stubs"), address_of("pvops_entry_end")),
+                (address_of("pvops_interrupt_stubs"), address_of("pvops_entry_end")),
                 (address_of("pvops_system_call_entry"), address_of("pvops_compatibility_entry")),
             ]
         return any(start <= pc < end for start, end in self.entries)

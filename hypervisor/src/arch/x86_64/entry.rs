@@ -17,16 +17,18 @@ use pvops_abi::layout::VcpuArea;
 
 /// Vectors that exist.
 pub const VECTORS: usize = 256;
-/// Vectors with a stub: the exceptions, and the hypervisor's interrupts (32 of each). The others have no gate.
-pub const STUBS: usize = 64;
-/// Vector of the first stub that is not an exception's.
-pub const FIRST_INTERRUPT: usize = 0xe0;
+/// Vectors of a kind that have a stub: the exceptions, and the hypervisor's interrupts. The others have no gate.
+pub const STUBS: usize = 32;
+/// Vector of the first interrupt's stub.
+pub const FIRST_INTERRUPT: usize = VECTORS - STUBS;
 /// Bytes from one stub to the next.
-pub const STUB_BYTES: u64 = 8;
+pub const STUB_BYTES: usize = 4;
 
 unsafe extern "C" {
-    /// [`STUBS`] stubs, [`STUB_BYTES`] apart.
-    pub fn pvops_vector_stubs();
+    /// [`STUBS`] stubs of interrupts, [`STUB_BYTES`] apart.
+    pub fn pvops_interrupt_stubs();
+    /// The same of exceptions.
+    pub fn pvops_exception_stubs();
     /// Begins to serve this CPU's guests, on the top of its stack: as from a guest, with the frame there, all of it.
     pub fn pvops_serve() -> !;
 }
@@ -66,36 +68,54 @@ macro_rules! clear_flags {
 
 global_asm!(
     ".pushsection .text.pvops_entry, \"ax\"",
-    // --- Vectors, as the frame has them: a byte with its sign. Those without an error code (Intel SDM volume 3, 6.15)
-    // push anything in its place; eight bytes are enough for each, so.
-    ".balign 16",
-    ".globl pvops_vector_stubs",
-    "pvops_vector_stubs:",
-    ".set vector, 0",
-    ".rept {stubs}",
+    // --- Stubs push their vector, as the frame has it: a byte with its sign. It also takes the place of an error code where
+    // there is none (Intel SDM volume 3, 6.15). All stands as near as short jumps go.
     ".balign {stub_bytes}",
-    ".if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21)",
-    "push rax",
-    ".endif",
+    ".globl pvops_interrupt_stubs",
+    "pvops_interrupt_stubs:",
+    ".set vector, -{stubs}",
+    ".rept {stubs}",
     "push vector",
-    ".if vector == 2 || vector == 8 || vector == 18",
+    "jmp 20f",
+    ".set vector, vector + 1",
+    ".endr",
+    ".org pvops_interrupt_stubs + {stubs} * {stub_bytes}",
+    // Interrupts, and what may be an `int n`.
+    "20:",
+    "push [rsp]",
+    "21:",
+    "jmp 2f",
     // These have stacks of their own, so that they may interrupt the entry code itself.
+    "50:",
+    "push [rsp]",
+    "51:",
     "jmp 5f",
+    ".balign {stub_bytes}",
+    ".globl pvops_exception_stubs",
+    "pvops_exception_stubs:",
+    ".rept {stubs}",
+    "push vector",
+    ".if vector == 3",
+    "jmp 20b",
+    ".elseif vector == 13",
+    "jmp 21b",
+    ".elseif vector == 2 || vector == 18",
+    "jmp 50b",
+    ".elseif vector == 8",
+    "jmp 51b",
     ".elseif vector == 14",
     "jmp 4f",
-    ".elseif vector == 3 || vector == 13 || vector < 0",
-    // Interrupts, and what may be an `int n`.
-    "jmp 2f",
-    ".else",
+    ".elseif (vector >= 10 && vector <= 12) || vector == 17 || vector == 21",
     "jmp 3f",
+    ".else",
+    "jmp 30f",
     ".endif",
     ".set vector, vector + 1",
-    ".if vector == 32",
-    ".set vector, {first_interrupt} - 256",
-    ".endif",
     ".endr",
+    ".org pvops_exception_stubs + {stubs} * {stub_bytes}",
     // --- Exceptions.
-    ".balign 16",
+    "30:",
+    "push [rsp]",
     "3:",
     "test byte ptr [rsp + {cs_from_vector}], 3",
     "jz 5f",
@@ -198,7 +218,6 @@ global_asm!(
     ".popsection",
     stubs = const STUBS,
     stub_bytes = const STUB_BYTES,
-    first_interrupt = const FIRST_INTERRUPT,
     cs_from_vector = const offset_of!(Frame, cs) - offset_of!(Frame, vector),
     kept_bytes = const offset_of!(Frame, r11),
     vector = const offset_of!(Frame, vector),

@@ -1,6 +1,8 @@
 //! Filling and loading the descriptor tables, once on each CPU.
 
-use super::super::entry::{FIRST_INTERRUPT, STUB_BYTES, STUBS, VECTORS, pvops_vector_stubs};
+use super::super::entry::{
+    FIRST_INTERRUPT, STUB_BYTES, STUBS, VECTORS, pvops_exception_stubs, pvops_interrupt_stubs,
+};
 use super::super::layout::{CPU_PAGES, cpu_pages};
 use super::super::percpu::PerCpu;
 use super::super::ports;
@@ -16,9 +18,9 @@ const STACK_NMI: u8 = 3;
 
 /// Fills the one IDT. Boot CPU only, before interrupts.
 pub fn fill_interrupt_table() {
-    let stubs = address_of!(pvops_vector_stubs);
-    for stub in 0..STUBS {
-        let vector = if stub < 32 { stub } else { stub - 32 + FIRST_INTERRUPT };
+    let exceptions = (0..STUBS).map(|vector| (vector, address_of!(pvops_exception_stubs)));
+    let interrupts = (FIRST_INTERRUPT..VECTORS).map(|vector| (vector, address_of!(pvops_interrupt_stubs)));
+    for (vector, stubs) in exceptions.chain(interrupts) {
         let (stack, level) = match vector {
             2 => (STACK_NMI, 0),
             3 => (0, 3),
@@ -26,7 +28,7 @@ pub fn fill_interrupt_table() {
             18 => (STACK_MACHINE_CHECK, 0),
             _ => (0, 0),
         };
-        let gate = interrupt_gate(stubs + stub as u64 * STUB_BYTES, stack, level);
+        let gate = interrupt_gate(stubs + (vector % STUBS * STUB_BYTES) as u64, stack, level);
         // SAFETY: only the boot CPU runs, see `InterruptTable`.
         unsafe { (*IDT.0.get())[vector] = gate };
     }

@@ -35,7 +35,7 @@ const LONG_BATCH_NS: u32 = 20_000;
 /// A call of the guest kernel that needs all its registers: `rax` and `rdx` get status and value, all else stays.
 pub fn call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
     if frame.rax == call::Cpu::Iret.id().0 {
-        frames::iret(domain, vcpu, frame);
+        frames::iret(vcpu, frame);
         return;
     }
     let Reply { status, value } = if frame.rax == call::Sched::Shutdown.id().0 {

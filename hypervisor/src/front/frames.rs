@@ -1,13 +1,12 @@
 //! Traps, events and system calls on their way into the guest kernel, and `iret` on the way back.
 
-use crate::arch::x86_64::guest::{self, NotAccessible};
-use crate::arch::x86_64::registered::Area;
+use crate::arch::x86_64::guest::{self, current_vcpu, domain};
 use crate::arch::x86_64::segments::selector;
 use crate::arch::x86_64::{Frame, cpu};
+use crate::domain::lifecycle;
 use crate::domain::vcpu::{Mode, Vcpu};
-use crate::domain::{Domain, lifecycle};
 use crate::front::vector;
-use pvops_abi::layout::frame::{DeliveredFrame, Selectors};
+use pvops_abi::layout::frame::Selectors;
 use pvops_abi::layout::{IretFrame, TrapGate};
 
 /// Selectors that guests see: the true one of ring 3 with the virtual privilege in its low bits.
@@ -28,29 +27,32 @@ pub const ENTRY_FLAGS: u64 = INTERRUPT_FLAG | FIXED_FLAG;
 /// Delivers trap `number` to the guest kernel, or ends the domain if it cannot take it. What happens all the time does not
 /// get here, see [`crate::arch::x86_64::deliver`].
 #[inline(never)]
-pub fn deliver(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, number: u64, error: u64, address: u64) {
-    let Some(gate) = gate(vcpu, number) else { lifecycle::crash(domain, cause(number), address) };
-    trace!(Trap, number | error << 32, address);
-    let masks = gate.flags & TrapGate::MASK_EVENTS != 0 && !mutant!(TrapsDoNotMask);
-    if enter_kernel(vcpu, frame, gate.entry, error, masks).is_err() {
-        deliver_double_fault(domain, vcpu, frame, address);
-    }
-}
-
-/// The kernel's stack cannot be written: the double-fault stack is the last resort.
-#[cold]
-#[inline(never)]
-fn deliver_double_fault(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, address: u64) {
-    /// Bytes below its top that count as being on the stack, which is then full.
+pub fn deliver(frame: &mut Frame, number: u64, error: u64) {
+    /// Bytes below its top that count as being on the double-fault stack, which is then full.
     const STACK_BYTES: u64 = 4096;
+    let vcpu = current_vcpu();
+    // Of the access, for those who look for the cause.
+    let address = || if number == vector::PAGE_FAULT { cpu().fault_address.get() } else { 0 };
+    let crash = |message| lifecycle::crash(domain(), message, address());
+    let TrapGate { entry, flags } = gate(vcpu, number);
+    if entry == 0 {
+        crash(cause(number));
+    }
+    trace!(Trap, number | error << 32, address());
+    let flags = if mutant!(TrapsDoNotMask) { 0 } else { flags };
+    if push(vcpu, frame, 0, entry, error, flags) {
+        return;
+    }
+    // The kernel's stack cannot be written: the double-fault stack is the last resort.
     let stack = vcpu.double_fault_stack.get();
     let is_on_it = vcpu.mode.get() == Mode::Kernel && stack.wrapping_sub(frame.rsp) <= STACK_BYTES;
-    let Some(gate) = gate(vcpu, vector::DOUBLE_FAULT).filter(|_| stack != 0 && !is_on_it) else {
-        lifecycle::crash(domain, "fault while delivering a fault", address);
-    };
-    trace!(Trap, vector::DOUBLE_FAULT, address);
-    if push(vcpu, frame, gate.entry, 0, true, stack).is_err() {
-        lifecycle::crash(domain, "double-fault stack not accessible", address);
+    let TrapGate { entry, .. } = gate(vcpu, vector::DOUBLE_FAULT);
+    if entry == 0 || stack == 0 || is_on_it {
+        crash("fault while delivering a fault");
+    }
+    trace!(Trap, vector::DOUBLE_FAULT, address());
+    if !push(vcpu, frame, stack, entry, 0, TrapGate::MASK_EVENTS) {
+        crash("double-fault stack not accessible");
     }
 }
 
@@ -60,7 +62,7 @@ fn cause(number: u64) -> &'static str {
         0 => "divide error, no handler",
         1 => "debug exception, no handler",
         vector::BREAKPOINT => "breakpoint, no handler",
-        6 => "invalid opcode, no handler",
+        vector::INVALID_OPCODE => "invalid opcode, no handler",
         vector::DOUBLE_FAULT => "double fault, no handler",
         12 => "stack fault, no handler",
         vector::GENERAL_PROTECTION => "general protection fault, no handler",
@@ -69,13 +71,14 @@ fn cause(number: u64) -> &'static str {
     }
 }
 
-/// The gate of `number`, copied once from the guest's table. `None`: not registered, empty or malformed.
+/// The gate of `number`, copied once from the guest's table. Entry and flags 0: not registered, empty or malformed.
 #[inline(never)]
-fn gate(vcpu: &Vcpu, number: u64) -> Option<TrapGate> {
-    let gate = vcpu.trap_table.get().gate(number)?;
+fn gate(vcpu: &Vcpu, number: u64) -> TrapGate {
+    const NONE: TrapGate = TrapGate { entry: 0, flags: 0 };
+    let gate = vcpu.trap_table.get().gate(number).unwrap_or(NONE);
     let level = gate.flags & 3;
     let is_known = (level == 0 || level == TrapGate::USER) && gate.flags & !(3 | TrapGate::MASK_EVENTS) == 0;
-    (gate.entry != 0 && is_known && cpu::is_canonical(gate.entry)).then_some(gate)
+    if gate.entry != 0 && is_known && cpu::is_canonical(gate.entry) { gate } else { NONE }
 }
 
 /// The vector of the two-byte `int n` at `rip`. From the instruction and not from the error code: emulators
@@ -90,79 +93,55 @@ pub fn software_vector(rip: u64) -> Option<u64> {
 
 /// `int n` and its short forms: allowed when the guest's gate is open to the virtual mode, else #GP.
 /// `length`: bytes of the instruction, if the hardware left `rip` at its start.
-pub fn software_interrupt(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame, number: u64, length: u64) {
-    let is_open = match vcpu.mode.get() {
-        Mode::Kernel => true,
-        Mode::User => {
-            mutant!(GatesAreOpen) || gate(vcpu, number).is_some_and(|gate| gate.flags & 3 == TrapGate::USER)
-        }
-    };
+#[inline]
+pub fn software_interrupt(vcpu: &Vcpu, frame: &mut Frame, number: u64, length: u64) {
+    let is_open = vcpu.mode.get() == Mode::Kernel
+        || mutant!(GatesAreOpen)
+        || gate(vcpu, number).flags & 3 == TrapGate::USER;
     if is_open {
         frame.rip = frame.rip.wrapping_add(length);
-        deliver(domain, vcpu, frame, number, 0, 0);
+        deliver(frame, number, 0);
     } else {
         if length == 0 {
             // The hardware took the one-byte form as a trap; a refused one faults at its start.
             frame.rip = frame.rip.wrapping_sub(1);
         }
-        deliver(domain, vcpu, frame, vector::GENERAL_PROTECTION, number << 3 | 2, 0);
+        deliver(frame, vector::GENERAL_PROTECTION, number << 3 | 2);
     }
 }
 
 /// Delivers the event upcall. The caller has checked that an entry is registered and events are accepted.
-pub fn deliver_event(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
-    let entry = vcpu.event_entry.get();
+pub fn deliver_event(vcpu: &Vcpu, frame: &mut Frame) {
     trace!(Upcall);
-    if enter_kernel(vcpu, frame, entry, 0, !mutant!(UpcallsDoNotMask)).is_err() {
+    let flags = if mutant!(UpcallsDoNotMask) { 0 } else { TrapGate::MASK_EVENTS };
+    if !push(vcpu, frame, 0, vcpu.event_entry.get(), 0, flags) {
         // The stack is bad; the guest learns it as a double fault.
-        deliver(domain, vcpu, frame, vector::DOUBLE_FAULT, 0, 0);
+        deliver(frame, vector::DOUBLE_FAULT, 0);
     }
 }
 
-/// Enters the guest kernel at `entry` on the right stack: the registered one from user mode, the interrupted
-/// one from kernel mode.
-fn enter_kernel(
-    vcpu: &Vcpu,
-    frame: &mut Frame,
-    entry: u64,
-    error: u64,
-    masks: bool,
-) -> Result<(), NotAccessible> {
-    let stack = match vcpu.mode.get() {
-        // There is no way into user mode without an area.
-        Mode::User if mutant!(StackOfProgram) => frame.rsp,
-        Mode::User => vcpu.area_or_none().kernel_stack(),
-        Mode::Kernel => frame.rsp,
-    };
-    push(vcpu, frame, entry, error, masks, stack)
-}
-
-/// Pushes the frame below `stack` and sets `frame` to the handler's start. Nothing changes on failure.
+/// Enters the guest kernel at `entry`, with its frame on `stack`; 0: the registered one from user mode, the interrupted one
+/// from kernel mode. False: it is not accessible, and nothing changes.
 #[inline(never)]
-fn push(
-    vcpu: &Vcpu,
-    frame: &mut Frame,
-    entry: u64,
-    error: u64,
-    masks: bool,
-    stack: u64,
-) -> Result<(), NotAccessible> {
+fn push(vcpu: &Vcpu, frame: &mut Frame, stack: u64, entry: u64, error: u64, flags: u64) -> bool {
+    let is_program = vcpu.mode.get() == Mode::User;
+    let stack = if mutant!(StackOfProgram) && is_program { frame.rsp } else { stack };
     let area = vcpu.area_or_none();
-    let top = (stack & !15).wrapping_sub(size_of::<DeliveredFrame>() as u64);
-    let (cs, enabled) = match vcpu.mode.get() {
-        Mode::User => (SELECTORS.user_cs, true),
-        Mode::Kernel => (SELECTORS.kernel_cs, area.events_enabled()),
-    };
-    let rflags = virtual_flags(frame.rflags, enabled || mutant!(FrameHidesMask));
-    let gate_flags = if masks { TrapGate::MASK_EVENTS } else { 0 };
-    let user_gs = if mutant!(GsBaseLost) { area.user_gs_base() } else { 0 };
-    guest::push_trap(vcpu, top, frame, guest::Pushed { error, rflags, cs, gate_flags })?;
+    let (user_gs, enabled) = (area.user_gs_base(), area.events_enabled());
+    if mutant!(FrameHidesMask) {
+        area.set_events_enabled(true);
+    }
+    if guest::push_trap(frame, stack, entry, error, flags).is_err() {
+        return false;
+    }
+    if mutant!(FrameHidesMask) && flags & TrapGate::MASK_EVENTS == 0 {
+        area.set_events_enabled(enabled);
+    }
     if mutant!(GsBaseLost) {
         area.set_user_gs_base(user_gs);
     }
-    frame.rsp = top;
     start_at(frame, entry);
-    Ok(())
+    true
 }
 
 /// Sets `frame` so that leaving, by `sysret`, starts at `entry` with clean flags.
@@ -172,54 +151,41 @@ fn start_at(frame: &mut Frame, entry: u64) {
     frame.rcx = entry;
     frame.rflags = flags;
     frame.r11 = flags;
-    frame.cs = selector::USER_CODE.into();
-    frame.ss = selector::USER_DATA.into();
-}
-
-/// The guest's flags with its virtual interrupt flag.
-const fn virtual_flags(flags: u64, enabled: bool) -> u64 {
-    let flags = flags & (GUEST_FLAGS | FIXED_FLAG);
-    if enabled { flags | INTERRUPT_FLAG } else { flags }
-}
-
-fn exchange_gs_for_kernel(area: Area) {
-    if !mutant!(GsBaseLost) {
-        area.set_user_gs_base(cpu::guest_gs());
-    }
-    cpu::set_guest_gs(area.kernel_gs_base());
 }
 
 /// A system call of a guest program: into the kernel's entry, nothing pushed.
-pub fn deliver_system_call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
+pub fn deliver_system_call(vcpu: &Vcpu, frame: &mut Frame) {
     let entry = vcpu.system_call_entry.get();
     let Some(area) = vcpu.area.get().filter(|_| entry != 0) else {
         // `syscall` without EFER.SCE is an invalid opcode (Intel SDM volume 2, SYSCALL).
         const SYSCALL_BYTES: u64 = 2;
         frame.rip = frame.rip.wrapping_sub(SYSCALL_BYTES);
-        deliver(domain, vcpu, frame, 6, 0, 0);
+        deliver(frame, vector::INVALID_OPCODE, 0);
         return;
     };
-    area.set_user_rsp(frame.rsp);
-    area.set_user_rip(frame.rip);
-    area.set_user_rflags(virtual_flags(frame.rflags, true));
-    exchange_gs_for_kernel(area);
-    area.set_events_enabled(mutant!(SystemCallsDoNotMask));
-    vcpu.mode.set(Mode::Kernel);
+    let user_gs = area.user_gs_base();
+    guest::leave_program(frame);
+    if mutant!(GsBaseLost) {
+        area.set_user_gs_base(user_gs);
+    }
+    if mutant!(SystemCallsDoNotMask) {
+        area.set_events_enabled(true);
+    }
     frame.rsp = area.kernel_stack();
     start_at(frame, entry);
 }
 
 /// CPU.iret: leaves to the frame at `rsp`. What it says is checked; a bad one is a #GP at the call.
-pub fn iret(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
+pub fn iret(vcpu: &Vcpu, frame: &mut Frame) {
     let Ok(from) = guest::load_virtual::<IretFrame>(frame.rsp) else {
-        lifecycle::crash(domain, "iret from a stack that is not accessible", frame.rsp);
+        lifecycle::crash(domain(), "iret from a stack that is not accessible", frame.rsp);
     };
     let privilege = from.cs & 3;
     let is_known = privilege == 0
         || (mutant!(IretTakesAnyLevel) && privilege != 3)
         || (privilege == 3 && vcpu.area.get().is_some());
     if (!cpu::is_canonical(from.rip) && !mutant!(IretTakesAnyRip)) || !is_known {
-        deliver(domain, vcpu, frame, vector::GENERAL_PROTECTION, 0, 0);
+        deliver(frame, vector::GENERAL_PROTECTION, 0);
         return;
     }
     frame.rax = from.rax;
@@ -228,8 +194,6 @@ pub fn iret(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
     frame.rip = from.rip;
     frame.rsp = from.rsp;
     frame.rflags = from.rflags & GUEST_FLAGS | ENTRY_FLAGS;
-    frame.cs = selector::USER_CODE.into();
-    frame.ss = selector::USER_DATA.into();
     let Some(area) = vcpu.area.get() else { return };
     if privilege == 3 {
         vcpu.mode.set(Mode::User);
@@ -255,20 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn the_interrupt_flag_that_guests_see_is_the_virtual_one() {
-        for flags in [0, INTERRUPT_FLAG, u64::MAX] {
-            assert_eq!(virtual_flags(flags, true) & INTERRUPT_FLAG, INTERRUPT_FLAG);
-            assert_eq!(virtual_flags(flags, false) & INTERRUPT_FLAG, 0);
-            assert_eq!(virtual_flags(flags, true) & FORBIDDEN, 0);
-        }
-    }
-
-    #[test]
     fn handlers_start_with_clean_flags_at_an_entry_that_sysret_can_reach() {
         let mut frame = Frame { rflags: u64::MAX, rip: 5, rcx: 6, r11: 7, ..Frame::default() };
         start_at(&mut frame, 0x40_0000);
         assert_eq!((frame.rip, frame.rcx), (0x40_0000, 0x40_0000));
         assert_eq!((frame.rflags, frame.r11), (0x202, 0x202));
-        assert_eq!((frame.cs & 3, frame.ss & 3), (3, 3));
     }
 }

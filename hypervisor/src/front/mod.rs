@@ -25,6 +25,8 @@ use core::sync::atomic::Ordering;
 pub mod vector {
     /// Breakpoint.
     pub const BREAKPOINT: u64 = 3;
+    /// Invalid opcode.
+    pub const INVALID_OPCODE: u64 = 6;
     /// Double fault.
     pub const DOUBLE_FAULT: u64 = 8;
     /// General protection.
@@ -39,7 +41,7 @@ pub fn system_call(frame: &mut Frame) {
     match vcpu.mode.get() {
         Mode::User if mutant!(ProgramsCall) && frame.rax >> 16 == 1 => calls::call(domain, vcpu, frame),
         Mode::Kernel => calls::call(domain, vcpu, frame),
-        Mode::User => frames::deliver_system_call(domain, vcpu, frame),
+        Mode::User => frames::deliver_system_call(vcpu, frame),
     }
 }
 
@@ -81,17 +83,16 @@ fn is_absent(vcpu: &Vcpu, address: u64) -> bool {
 }
 
 /// A page fault the long way.
-#[inline(never)]
 pub fn page_fault(frame: &mut Frame, address: u64) {
-    let (domain, vcpu) = (domain(), current_vcpu());
     match resolve(address, frame.error) {
         LOADED => {}
-        EXHAUSTED => lifecycle::crash(domain, "out of shadow tables", address),
+        EXHAUSTED => lifecycle::crash(domain(), "out of shadow tables", address),
         code => {
-            if let Some(area) = vcpu.area.get().filter(|_| !mutant!(FaultAddressLost)) {
-                area.set_fault_address(address);
+            if !mutant!(FaultAddressLost) {
+                // Without an area it goes where nobody looks.
+                current_vcpu().area_or_none().set_fault_address(address);
             }
-            frames::deliver(domain, vcpu, frame, vector::PAGE_FAULT, code, address);
+            frames::deliver(frame, vector::PAGE_FAULT, code);
         }
     }
 }
@@ -126,34 +127,25 @@ pub fn copy_fault(address: u64, write: bool) -> bool {
 }
 
 /// Any other exception of the guest.
-#[inline]
-pub fn exception(frame: &mut Frame) {
-    let (domain, vcpu, number) = (domain(), current_vcpu(), frame.vector);
-    if number == vector::BREAKPOINT || number == vector::GENERAL_PROTECTION {
-        breakpoint_or_protection(domain, vcpu, frame);
-    } else {
-        // Error codes are the hypervisor's business: they name its selectors. The guest's are 0.
-        frames::deliver(domain, vcpu, frame, number, 0, 0);
-    }
-}
-
-/// Perhaps `int n`.
 #[inline(never)]
-fn breakpoint_or_protection(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
+pub fn exception(frame: &mut Frame) {
     /// Error code bit: the vector of an `int n`, not a selector (Intel SDM volume 3, 6.13).
     const FROM_TABLE: u64 = 2;
-    if frame.vector == vector::BREAKPOINT {
-        frames::software_interrupt(domain, vcpu, frame, vector::BREAKPOINT, 0);
-        return;
-    }
-    let called = if frame.error & FROM_TABLE != 0 { frames::software_vector(frame.rip) } else { None };
-    match called {
-        Some(number) => frames::software_interrupt(domain, vcpu, frame, number, 2),
-        None => {
-            let error = if mutant!(ErrorCodeOfProcessor) { frame.error } else { 0 };
-            frames::deliver(domain, vcpu, frame, vector::GENERAL_PROTECTION, error, 0)
+    let number = frame.vector;
+    // What an instruction called, and its length.
+    let called = match number {
+        vector::BREAKPOINT => Some((number, 0)),
+        vector::GENERAL_PROTECTION if frame.error & FROM_TABLE != 0 => {
+            frames::software_vector(frame.rip).map(|called| (called, 2))
         }
+        _ => None,
+    };
+    if let Some((called, length)) = called {
+        return frames::software_interrupt(current_vcpu(), frame, called, length);
     }
+    // Error codes are the hypervisor's business: they name its selectors. The guest's are 0.
+    let keeps_code = mutant!(ErrorCodeOfProcessor) && number == vector::GENERAL_PROTECTION;
+    frames::deliver(frame, number, if keeps_code { frame.error } else { 0 });
 }
 
 /// Last step on the way to the guest. True: the entry code is to deliver an event.
@@ -176,18 +168,14 @@ fn see_to(frame: &mut Frame) -> bool {
     let vcpu = current_vcpu();
     if vcpu.has_pending_event() && vcpu.accepts_events() {
         if vcpu.short_ways.get().event_entry != 0 {
-            // Out of a program's view, delivery leads by itself; a system call the long way has not left it.
-            if vcpu.mode.get() == Mode::Kernel {
-                paging::load_view(vcpu.root.get().kernel);
-            }
             return true;
         }
         if vcpu.event_entry.get() != 0 && !mutant!(NeverDelivered) {
-            frames::deliver_event(domain(), vcpu, frame);
+            frames::deliver_event(vcpu, frame);
         }
     }
     if !is_canonical(frame.rip) {
-        frames::deliver(domain(), vcpu, frame, vector::GENERAL_PROTECTION, 0, 0);
+        frames::deliver(frame, vector::GENERAL_PROTECTION, 0);
     }
     show(vcpu);
     trace!(Leave, vcpu.mode.get() as u64, frame.rax);
@@ -198,7 +186,7 @@ fn see_to(frame: &mut Frame) -> bool {
 /// as [`leave`], but never true.
 pub fn leave_with_event(frame: &mut Frame) -> bool {
     let vcpu = current_vcpu();
-    frames::deliver_event(domain(), vcpu, frame);
+    frames::deliver_event(vcpu, frame);
     show(vcpu);
     trace!(Leave, vcpu.mode.get() as u64, frame.rax);
     false

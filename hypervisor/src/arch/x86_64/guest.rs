@@ -3,7 +3,7 @@
 //! No Rust reference to plain data in guest memory exists: shared words are atomics, everything else is copied
 //! once, and the copy is checked. A guest may change its memory at any time from another vCPU.
 
-use super::deliver::{pvops_guest_copy, pvops_push_trap};
+use super::deliver::{pvops_guest_copy, pvops_leave_program, pvops_push_trap};
 use super::frame::Frame;
 use super::layout::{DOMAIN_MEMORY, DOMAIN_STATE};
 use super::percpu::cpu;
@@ -245,38 +245,32 @@ fn is_guest_range(address: u64) -> bool {
 /// for entries that another vCPU changes meanwhile.
 const MOST_FAULTS: u32 = 16;
 
-/// The frame of a trap, as [`push_trap`] takes it beside the registers.
-#[derive(Clone, Copy, Debug)]
-pub struct Pushed {
-    /// Error code.
-    pub error: u64,
-    /// The guest's flags, with its virtual interrupt flag.
-    pub rflags: u64,
-    /// `cs` as guests see it; `ss` follows from it.
-    pub cs: u16,
-    /// Flags of a gate: whether it masks events.
-    pub gate_flags: u64,
-}
-
-/// Stores a [`DeliveredFrame`](pvops_abi::layout::frame::DeliveredFrame) at the guest-virtual `top`, a multiple of 16, in
-/// the kernel view, which stays loaded; then enters the kernel's mode. Faults there are served as the guest kernel's own
-/// stores; what cannot be served is the error, and nothing has changed then.
+/// Delivers to the handler at `entry`, but for the registers with which it starts: stores a
+/// [`DeliveredFrame`](pvops_abi::layout::frame::DeliveredFrame) and enters the kernel's mode. `flags`: a gate's. `stack`:
+/// where, if not 0; else where the kernel expects it. Faults there are served as the guest kernel's own stores; what cannot
+/// be served is the error, and nothing has changed then. `frame` is this CPU's.
 ///
 /// # Errors
 /// [`NotAccessible`].
-pub fn push_trap(vcpu: &Vcpu, top: u64, frame: &Frame, pushed: Pushed) -> Result<(), NotAccessible> {
-    let Pushed { error, rflags, cs, gate_flags } = pushed;
-    if !is_guest_range(top) {
-        return Err(NotAccessible);
-    }
-    // In the user view, a fill on behalf of the kernel would be no help.
-    super::paging::load_view(vcpu.root.get().kernel);
+pub fn push_trap(
+    frame: &mut Frame,
+    stack: u64,
+    entry: u64,
+    error: u64,
+    flags: u64,
+) -> Result<(), NotAccessible> {
     cpu().guest_faults_left.set(MOST_FAULTS);
-    // SAFETY: the target lies outside the hypervisor's slots, so only guest memory is touched there. A fault ends the
-    // stores and returns 0.
-    let done = unsafe { pvops_push_trap(top, rflags, error, gate_flags, frame, cs.into()) };
+    // SAFETY: only guest memory outside the hypervisor's slots is touched, and of `frame` what the function says. A fault
+    // ends the stores and returns 0.
+    let done = unsafe { pvops_push_trap(stack, entry, error, flags, frame) };
     cpu().guest_faults_left.set(0);
     if done != 0 { Ok(()) } else { Err(NotAccessible) }
+}
+
+/// Out of a program by a system call, as [`push_trap`]: what it leaves is in its vCPU's area, which it has.
+pub fn leave_program(frame: &Frame) {
+    // SAFETY: the entry code for system calls, which a program has made; `frame` is only read, and this CPU's.
+    unsafe { pvops_leave_program(frame) };
 }
 
 /// The byte at the guest-virtual `address`, as [`push_trap`].

@@ -2,10 +2,9 @@
 //!
 //! Apart from the calls themselves, and over an abstract memory, so that lists are tried by millions on a host.
 
-use super::fast::{Call, Reply};
+use super::fast::Reply;
 use crate::arch::x86_64::call_list::Place;
 use crate::arch::x86_64::guest::GuestMemory;
-use crate::arch::x86_64::system_call::make as make_call;
 use pvops_abi::error::Error;
 use pvops_abi::layout::MAX_BATCH;
 
@@ -54,19 +53,14 @@ impl ListEntry for Place {
 
 /// How the calls of a list are made.
 pub trait Calls {
-    /// The call `id`, if it can be made without further thought.
-    fn plain(&self, id: u64) -> Option<Call>;
-    /// Makes any other.
-    fn make(&mut self, id: u64, first: u64, second: u64, third: u64, fourth: u64) -> Done;
-}
-
-/// What became of an entry.
-#[derive(Clone, Copy, Debug)]
-pub struct Done {
-    /// Goes to the entry.
-    pub reply: Reply,
-    /// The batch ends short behind it.
-    pub is_enough: bool,
+    /// A call that was looked for.
+    type Call: Copy;
+    /// The call `id`, if there is one.
+    fn find(&self, id: u64) -> Self::Call;
+    /// Makes it.
+    fn make(&mut self, call: Self::Call, arguments: [u64; 4]) -> Reply;
+    /// Whether the batch ends short behind it.
+    fn is_enough(&mut self, call: Self::Call) -> bool;
 }
 
 /// Makes the `count` calls of `list`. Value: entries done.
@@ -81,32 +75,24 @@ pub fn run(memory: &impl ListMemory, list: u64, count: u64, calls: &mut impl Cal
     let entries = memory.entries(list, count);
     #[cfg(feature = "mutants")]
     if mutant!(BatchUnchecked) && entries.is_err() {
-        memory.entries(list, 1)?.for_each(|entry| entry.store(make(&entry, calls).reply));
+        memory
+            .entries(list, 1)?
+            .for_each(|entry| entry.store(calls.make(calls.find(entry.id()), entry.arguments())));
     }
     let mut done = 0;
     for entry in entries? {
-        let Done { reply, is_enough } = make(&entry, calls);
+        let (id, arguments) = (entry.id(), entry.arguments());
+        trace!(BatchedCall, id, arguments[0]);
+        let call = calls.find(id);
+        let reply = calls.make(call, arguments);
         entry.store(reply);
         done += 1;
         if mutant!(BatchStopsAtError) && reply.status != 0 {
             return Ok(count);
         }
-        if is_enough {
+        if calls.is_enough(call) {
             break;
         }
     }
     Ok(done)
-}
-
-/// The arguments of a plain call go straight into its registers.
-#[inline]
-fn make(entry: &impl ListEntry, calls: &mut impl Calls) -> Done {
-    let id = entry.id();
-    let call = calls.plain(id);
-    let [first, second, third, fourth] = entry.arguments();
-    trace!(BatchedCall, id, first);
-    match call {
-        Some(call) => Done { reply: make_call(call, [first, second, third, fourth]), is_enough: false },
-        None => calls.make(id, first, second, third, fourth),
-    }
 }

@@ -3,13 +3,14 @@
 //! Each function below checks its arguments as claims of a stranger and touches the caller's domain only. The
 //! chapter of `spec/` with the extension's name states what each promises.
 
-use super::batch::{self, Done};
+use super::batch;
 use super::decode::{Arguments, arguments, extension_version};
 use super::fast::{self, Reply};
 use super::frames;
+use crate::arch::x86_64::call_table::Number;
 use crate::arch::x86_64::guest::current_vcpu;
 use crate::arch::x86_64::registered::Ports;
-use crate::arch::x86_64::{Frame, cpu, time};
+use crate::arch::x86_64::{Frame, cpu, system_call, time};
 use crate::domain::devices::{self, Change};
 use crate::domain::events::{self, Binding, MAX_BOUND_PORTS};
 use crate::domain::vcpu::Vcpu;
@@ -38,11 +39,10 @@ pub fn call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
         frames::iret(vcpu, frame);
         return;
     }
-    let Reply { status, value } = if frame.rax == call::Sched::Shutdown.id().0 {
-        Reply::from(shutdown(domain, frame))
-    } else {
-        // None but these two come here, unless a mutant changes what registers hold.
-        fast::make(frame.rax, arguments(frame))
+    let Reply { status, value } = match fast::call(frame.rax) {
+        // A mutant changes what registers hold.
+        Some(call) if mutant!(any) => system_call::make(call, arguments(frame)),
+        _ => Reply::from(shutdown(domain, frame)),
     };
     frame.rax = status;
     frame.rdx = value;
@@ -79,40 +79,42 @@ struct Batch<'a> {
 }
 
 impl batch::Calls for Batch<'_> {
+    type Call = Number;
+
     #[inline]
-    fn plain(&self, id: u64) -> Option<fast::Call> {
-        fast::plain_call(id)
+    fn find(&self, id: u64) -> Number {
+        fast::number(id)
     }
 
+    #[inline]
+    fn make(&mut self, call: Number, arguments: Arguments) -> Reply {
+        let number = call.get();
+        if number >= fast::FIRST_REFUSED && !(mutant!(BatchBlocks) && number == fast::BLOCK) {
+            return Reply::from(Err(Error::InvalidArgument));
+        }
+        system_call::make(call.function(), arguments)
+    }
+
+    #[inline]
+    fn is_enough(&mut self, call: Number) -> bool {
+        call.get() >= fast::FIRST_LONG && self.is_enough_behind(call.get())
+    }
+}
+
+impl Batch<'_> {
+    /// Behind one that may have been long.
     #[inline(never)]
-    fn make(&mut self, id: u64, first: u64, second: u64, third: u64, fourth: u64) -> Done {
-        let reply = run_in_batch(id, [first, second, third, fourth]);
-        if !is_long(self.domain, id) {
-            return Done { reply, is_enough: false };
+    fn is_enough_behind(&mut self, number: u8) -> bool {
+        let was_long = match number {
+            fast::FIRST_REFUSED.. => false,
+            fast::FLUSH_PAGE => self.domain.mmu.lock().flushes_pages_in_all_roots(),
+            _ => true,
+        };
+        if !was_long {
+            return false;
         }
         self.long_calls += 1;
-        let takes_long = || time::now() - self.began > time::ticks(LONG_BATCH_NS);
-        Done { reply, is_enough: self.long_calls == MAX_LONG_CALLS || takes_long() }
-    }
-}
-
-fn run_in_batch(id: u64, arguments: Arguments) -> Reply {
-    // They would take effect only behind the last entry, or within themselves.
-    if (id == call::Sched::Block.id().0 && !mutant!(BatchBlocks)) || id == call::Base::Batch.id().0 {
-        return Reply::from(Err(Error::InvalidArgument));
-    }
-    fast::make(id, arguments)
-}
-
-/// Whether one such call may take as long as some tens of others.
-fn is_long(domain: &Domain, id: u64) -> bool {
-    const MMU: u64 = call::Extension::Mmu as u64;
-    const CONSOLE: u64 = call::Extension::Console as u64;
-    match id >> 16 {
-        MMU if id == call::Mmu::FlushPage.id().0 => domain.mmu.lock().flushes_pages_in_all_roots(),
-        MMU => true,
-        CONSOLE => true,
-        _ => id == call::Event::RegisterPage.id().0,
+        self.long_calls == MAX_LONG_CALLS || time::now() - self.began > time::ticks(LONG_BATCH_NS)
     }
 }
 

@@ -55,35 +55,24 @@ const fn place_of(CallId(id): CallId) -> usize {
     place(id).expect("extensions below 8, functions below 16")
 }
 
+/// The number of the call `id`; [`UNKNOWN`] if it is none.
+#[must_use]
+#[inline]
+pub fn number(id: u64) -> Number {
+    place(id).map_or(Number::UNKNOWN, Number::of)
+}
+
 /// Whether `id` is a call's.
 #[must_use]
 pub fn is_call(id: u64) -> bool {
-    place(id).is_some_and(|place| NUMBERS[place] != 0)
+    place(id).is_some_and(|place| NUMBERS[place] != UNKNOWN)
 }
 
 /// The call `id`, which may be [`unknown`]; `None`: one that does not return to its caller.
 #[must_use]
 pub fn call(id: u64) -> Option<Call> {
-    let Some(place) = place(id) else { return Some(unknown) };
-    let number = Number::of(place);
+    let number = number(id);
     (number.get() != LONG).then(|| number.function())
-}
-
-/// The call `id`, if a batch makes it without further thought.
-#[must_use]
-#[inline]
-pub fn plain_call(id: u64) -> Option<Call> {
-    let number = Number::of(place(id)?);
-    matches!(number.get(), FIRST_PLAIN..=LAST_PLAIN).then(|| number.function())
-}
-
-/// Makes the call `id`; one that does not return to its caller is refused.
-#[must_use]
-pub fn make(id: u64, arguments: [u64; 4]) -> Reply {
-    match call(id) {
-        Some(call) => crate::arch::x86_64::system_call::make(call, arguments),
-        None => Reply::from(Err(Error::InvalidArgument)),
-    }
 }
 
 /// Who called.
@@ -92,7 +81,7 @@ struct Caller {
     vcpu: &'static Vcpu,
 }
 
-/// Defines the functions and gives each its number; 0 is [`unknown`], 1 [`pvops_long_call`].
+/// Defines the functions and gives each its number, in their order; 0 is [`unknown`], the last [`pvops_long_call`].
 macro_rules! calls {
     (long: $($long:expr),* ; fast: $($id:expr => $name:ident: |$caller:pat_param, $arguments:pat_param| $body:expr;)*) => {
         $(
@@ -105,28 +94,36 @@ macro_rules! calls {
         /// The function of each place, by its number in [`call_functions`].
         pub const NUMBERS: [u8; PLACES] = {
             let mut numbers = [0; PLACES];
-            $(
-                numbers[place_of($long)] = LONG;
-            )*
-            let mut number = LONG;
+            let mut number = UNKNOWN;
             $(
                 number += 1;
                 numbers[place_of($id)] = number;
+            )*
+            number += 1;
+            $(
+                numbers[place_of($long)] = number;
             )*
             numbers
         };
         /// Writes the table of functions, in the order of their numbers, where it is used.
         macro_rules! call_functions {
-            () => { function_table!{ unknown, pvops_long_call, $($name),* } };
+            () => { function_table!{ unknown, $($name,)* pvops_long_call } };
         }
     };
 }
 
+/// The number of [`unknown`].
+pub const UNKNOWN: u8 = 0;
 /// The number of [`pvops_long_call`].
-const LONG: u8 = 1;
-/// The numbers of plain calls, which stand first.
-const FIRST_PLAIN: u8 = NUMBERS[place_of(Base::Version.id())];
-const LAST_PLAIN: u8 = NUMBERS[place_of(Sched::Yield.id())];
+const LONG: u8 = NUMBERS[place_of(Sched::Shutdown.id())];
+/// From this number on, a call may take as long as some tens of others.
+pub const FIRST_LONG: u8 = FLUSH_PAGE;
+/// The first of these; it does so only where a page is flushed in all roots.
+pub const FLUSH_PAGE: u8 = NUMBERS[place_of(Mmu::FlushPage.id())];
+/// From this number on, a batch refuses calls.
+pub const FIRST_REFUSED: u8 = NUMBERS[place_of(Base::Batch.id())];
+/// The number of SCHED.BLOCK.
+pub const BLOCK: u8 = NUMBERS[place_of(Sched::Block.id())];
 
 /// What has no function.
 pub(crate) extern "C" fn unknown(_: u64, _: u64, _: u64, _: u64) -> Reply {
@@ -139,7 +136,6 @@ pub(crate) extern "C" fn unknown(_: u64, _: u64, _: u64, _: u64) -> Reply {
 calls! {
     long: Cpu::Iret.id(), Sched::Shutdown.id();
     fast:
-    // Plain ones: not long by themselves, and meaning the same in a batch.
     Base::Version.id() => version: |_, _| calls::version();
     Base::Probe.id() => probe: |_, [extension, ..]| calls::probe(extension);
     Event::Send.id() => send: |caller, [port, ..]| calls::send(caller.domain, port);
@@ -152,10 +148,8 @@ calls! {
     Time::SetDeadline.id() => set_deadline: |caller, [deadline_ns, ..]|
         calls::set_deadline(caller.domain, caller.vcpu, deadline_ns);
     Sched::Yield.id() => yield_now: |_, _| calls::yield_now();
-    // The others.
     Base::Implementation.id() => implementation: |_, _| Ok(implementation::PVOPS_HYPERVISOR.into());
     Base::ImplementationVersion.id() => implementation_version: |_, _| Ok(1);
-    Base::Batch.id() => batch: |caller, [list, count, ..]| calls::batch(caller.domain, list, count);
     Cpu::RegisterArea.id() => register_area: |caller, [address, ..]|
         cpu_calls::register_area(caller.domain, caller.vcpu, address);
     Cpu::SetTrapTable.id() => set_trap_table: |caller, [address, count, ..]|
@@ -170,13 +164,14 @@ calls! {
         cpu_calls::store_cpuid(caller.domain, leaf, subleaf, address);
     Cpu::SetXcr0.id() => set_xcr0: |_, [value, ..]| cpu_calls::set_xcr0(value);
     Cpu::FpuAreaSize.id() => fpu_area_size: |_, _| Ok(cpu::cpuid(0xd, 0)[1].into());
-    Event::RegisterPage.id() => register_page: |caller, [address, ..]| calls::register_page(caller.domain, address);
     Event::Bind.id() => bind: |caller, [kind, argument, vcpu, _]| calls::bind(caller.domain, kind, argument, vcpu);
     Event::Unbind.id() => unbind: |caller, [port, ..]| calls::unbind(caller.domain, port);
-    Mmu::LoadRoot.id() => load_root: |caller, [root, flags, user_root, _]|
-        calls::load_root(caller.domain, caller.vcpu, root, flags, user_root);
+    Time::WallClock.id() => wall_clock: |_, _| Ok(time::wall_ns());
+    // Those that may be long by themselves, [`FIRST_LONG`] and up.
     Mmu::FlushPage.id() => flush_page: |caller, [address, mask, base, _]|
         calls::flush_page(caller.domain, caller.vcpu, address, [mask, base]);
+    Mmu::LoadRoot.id() => load_root: |caller, [root, flags, user_root, _]|
+        calls::load_root(caller.domain, caller.vcpu, root, flags, user_root);
     Mmu::FlushRange.id() => flush_range: |caller, [address, bytes, mask, base]|
         calls::flush(caller.domain, caller.vcpu, [address, bytes], [mask, base]);
     Mmu::FlushAll.id() => flush_all: |caller, [mask, base, flags, _]|
@@ -186,11 +181,13 @@ calls! {
     Mmu::ReleaseRoot.id() => release_root: |caller, [root, ..]| calls::release_root(caller.domain, root);
     Mmu::SetCommonSlots.id() => set_common_slots: |caller, [address, ..]|
         calls::set_common_slots(caller.domain, address);
-    Time::WallClock.id() => wall_clock: |_, _| Ok(time::wall_ns());
+    Event::RegisterPage.id() => register_page: |caller, [address, ..]| calls::register_page(caller.domain, address);
     Console::Write.id() => write_console: |caller, [address, bytes, ..]|
         calls::write_console(caller.domain, address, bytes);
     Console::Read.id() => read_console: |caller, [address, room, ..]|
         calls::read_console(caller.domain, address, room);
+    // In a batch they would take effect only behind its last entry, or within themselves: [`FIRST_REFUSED`] and up.
+    Base::Batch.id() => batch: |caller, [list, count, ..]| calls::batch(caller.domain, list, count);
     Sched::Block.id() => block: |caller, _| calls::block(caller.vcpu);
 }
 pub(crate) use call_functions;
@@ -230,16 +227,16 @@ mod tests {
     }
 
     #[test]
-    fn plain_calls_are_fast_ones_and_known() {
-        let plain: Vec<u64> = (0..1 << 20).filter(|id| plain_call(*id).is_some()).collect();
-        assert_eq!(plain.len(), 9);
-        for id in plain {
-            assert!(call(id).is_some() && is_call(id), "{id:#x}");
+    fn numbers_say_which_calls_a_batch_counts_and_which_it_refuses() {
+        for id in (0..8).flat_map(|high| (0..16).map(move |low| high << 16 | low)).filter(|id| is_call(*id)) {
+            let number = number(id).get();
+            let is_refused = [Base::Batch.id(), Sched::Block.id(), Sched::Shutdown.id(), Cpu::Iret.id()]
+                .contains(&CallId(id));
+            let is_long = [4, 6].contains(&(id >> 16)) || id == Event::RegisterPage.id().0;
+            assert_eq!(number >= FIRST_REFUSED, is_refused, "{id:#x}");
+            assert_eq!((FIRST_LONG..FIRST_REFUSED).contains(&number), is_long, "{id:#x}");
         }
-        for id in [Base::Batch.id(), Sched::Block.id(), Mmu::FlushAll.id(), Mmu::Populate.id()] {
-            assert!(plain_call(id.0).is_none(), "a batch refuses it or counts it");
-        }
-        assert!(plain_call(1 << 32 | Base::Version.id().0).is_none());
+        assert_eq!(number(1 << 32 | Base::Version.id().0).get(), UNKNOWN);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! vCPU would, or as a call does that stores into it.
 
 use crate::Outcome;
-use hypervisor::front::batch::{self, Calls, Done, ListEntry, ListMemory};
-use hypervisor::front::fast::{Call, Reply};
+use hypervisor::front::batch::{self, Calls, ListEntry, ListMemory};
+use hypervisor::front::fast::Reply;
 use pvops_abi::error::Error;
 use pvops_abi::layout::{BatchEntry, MAX_BATCH};
 use std::cell::{Cell, RefCell};
@@ -87,15 +87,21 @@ struct Made<'a> {
 }
 
 impl Calls for Made<'_> {
-    fn plain(&self, _: u64) -> Option<Call> {
-        None
+    type Call = u64;
+
+    fn find(&self, id: u64) -> u64 {
+        id
     }
 
     /// The call writes into the list, or anywhere, and returns what it likes.
-    fn make(&mut self, id: u64, target: u64, value: u64, _: u64, _: u64) -> Done {
+    fn make(&mut self, id: u64, [target, value, ..]: [u64; 4]) -> Reply {
         self.ids.push(id);
         self.memory.words.borrow_mut()[target as usize % WORDS] = value;
-        Done { reply: reply(id), is_enough: id.is_multiple_of(self.enough) }
+        reply(id)
+    }
+
+    fn is_enough(&mut self, id: u64) -> bool {
+        id.is_multiple_of(self.enough)
     }
 }
 

@@ -49,6 +49,9 @@ unsafe extern "C" {
 pub struct Number(u8);
 
 impl Number {
+    /// That of what has no place.
+    pub const UNKNOWN: Self = Self(UNKNOWN);
+
     /// That of a place.
     #[must_use]
     #[inline]

@@ -15,5 +15,6 @@ pub mod arch;
 pub mod boot;
 pub mod domain;
 pub mod front;
+pub mod lock;
 pub mod mmu;
 pub mod sched;

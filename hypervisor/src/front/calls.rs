@@ -15,7 +15,8 @@ use crate::domain::devices::{self, Change};
 use crate::domain::events::{self, Binding, MAX_BOUND_PORTS};
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{Domain, console, lifecycle, registry, turn};
-use crate::mmu::shadow::Failure;
+use crate::lock::lock;
+use crate::mmu::shadow::{Failure, LoadedRoot};
 use crate::sched::VcpuId;
 use core::sync::atomic::Ordering;
 use pvops_abi::call;
@@ -107,7 +108,7 @@ impl Batch<'_> {
     fn is_enough_behind(&mut self, number: u8) -> bool {
         let was_long = match number {
             fast::FIRST_REFUSED.. => false,
-            fast::FLUSH_PAGE => self.domain.mmu.lock().flushes_pages_in_all_roots(),
+            fast::FLUSH_PAGE => lock(&self.domain.mmu).flushes_pages_in_all_roots(),
             _ => true,
         };
         if !was_long {
@@ -121,7 +122,7 @@ impl Batch<'_> {
 // --- EVT ---------------------------------------------------------------------------------------------------
 
 pub(super) fn register_page(domain: &Domain, address: u64) -> Result<u64, Error> {
-    if !domain.bindings.lock().is_empty() {
+    if !lock(&domain.bindings).is_empty() {
         return Err(Error::WrongState);
     }
     domain.ports.set(Some(Ports::at(&domain.memory, address)?));
@@ -134,7 +135,8 @@ pub(super) fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Resu
         return Err(Error::InvalidArgument);
     }
     let ports = domain.ports.get().ok_or(Error::WrongState)?;
-    if domain.vcpus[vcpu as usize].area.get().is_none() {
+    let vcpu = vcpu as u32;
+    if domain.vcpu(vcpu).area.get().is_none() {
         return Err(Error::WrongState);
     }
     match kind {
@@ -143,8 +145,9 @@ pub(super) fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Resu
         PortKind::Device if domain.devices.has_interrupt(argument) => {}
         _ => return Err(Error::InvalidArgument),
     }
-    let mut bindings = domain.bindings.lock();
-    let port = bindings.bind(Binding { kind, argument: argument as u32, vcpu: vcpu as u32 })?;
+    let binding = Binding { kind, argument: argument as u32, vcpu };
+    let mut bindings = lock(&domain.bindings);
+    let port = bindings.bind(binding)?;
     // Under the lock, so that the first occurrence comes after it.
     if !mutant!(BindLeavesOpen) {
         ports.set_mask(port);
@@ -152,33 +155,40 @@ pub(super) fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Resu
     if !mutant!(BindLeavesPending) {
         ports.clear_pending(port);
     }
-    match kind {
-        PortKind::Timer => domain.vcpus[vcpu as usize].timer_port.store(port, Ordering::Relaxed),
-        PortKind::Device => devices::note(domain.number, argument as u32, Change::Bound),
-        PortKind::Ipi => {
-            domain.vcpus[vcpu as usize].own_ipis.fetch_or(1 << port, Ordering::Relaxed);
-        }
-        _ => {}
-    }
+    tell_source(domain, binding, port, Change::Bound);
     Ok(port.into())
 }
 
 pub(super) fn unbind(domain: &Domain, port: u64) -> Result<u64, Error> {
-    let mut bindings = domain.bindings.lock();
-    let Binding { kind, argument, vcpu } = bindings.unbind(port)?;
-    match kind {
-        PortKind::Timer => domain.vcpu(vcpu).timer_port.store(0, Ordering::Relaxed),
-        PortKind::Device => devices::note(domain.number, argument, Change::Unbound),
-        PortKind::Ipi => {
-            domain.vcpu(vcpu).own_ipis.fetch_and(!(1 << port), Ordering::Relaxed);
-        }
-        _ => {}
-    }
+    let mut bindings = lock(&domain.bindings);
+    let binding = bindings.unbind(port)?;
+    tell_source(domain, binding, port as u32, Change::Unbound);
     Ok(0)
 }
 
+/// Whoever finds the port of a source without looking through the bindings learns that it is bound, or no longer.
+#[inline(never)]
+fn tell_source(domain: &Domain, Binding { kind, argument, vcpu }: Binding, port: u32, change: Change) {
+    let vcpu = domain.vcpu(vcpu);
+    let is_bound = change == Change::Bound;
+    match kind {
+        PortKind::Timer => vcpu.timer_port.store(if is_bound { port } else { 0 }, Ordering::Relaxed),
+        PortKind::Device => devices::note(domain.number, argument, change),
+        PortKind::Ipi => {
+            vcpu.own_ipis.fetch_xor(1 << port, Ordering::Relaxed);
+        }
+        _ => {}
+    }
+}
+
+/// What `port` is bound to.
+#[inline(never)]
+fn binding(domain: &Domain, port: u64) -> Result<Binding, Error> {
+    lock(&domain.bindings).get(port)
+}
+
 pub(super) fn end_interrupt(domain: &Domain, port: u64) -> Result<u64, Error> {
-    let Binding { kind, argument, .. } = domain.bindings.lock().get(port)?;
+    let Binding { kind, argument, .. } = binding(domain, port)?;
     if kind == PortKind::Device {
         devices::note(domain.number, argument, Change::Ended);
     }
@@ -191,7 +201,7 @@ pub(super) fn send(domain: &Domain, port: u64) -> Result<u64, Error> {
         events::post_to_self(domain, vcpu, port as u32);
         return Ok(0);
     }
-    let binding = domain.bindings.lock().get(port)?;
+    let binding = binding(domain, port)?;
     match binding.kind {
         PortKind::Ipi => events::post(domain, port as u32, binding.vcpu),
         PortKind::Doorbell => {
@@ -206,7 +216,7 @@ pub(super) fn send(domain: &Domain, port: u64) -> Result<u64, Error> {
 }
 
 pub(super) fn unmask(domain: &Domain, port: u64) -> Result<u64, Error> {
-    let binding = domain.bindings.lock().get(port)?;
+    let binding = binding(domain, port)?;
     let ports = domain.ports.get().ok_or(Error::WrongState)?;
     ports.clear_mask(port as u32);
     if ports.is_pending(port as u32) && !mutant!(UnmaskForgets) {
@@ -221,21 +231,22 @@ fn exhausted(_: Failure) -> Error {
     Error::NoResources
 }
 
-/// Whether a vCPU set (mask, number of its lowest; all ones: everybody) names only vCPUs that exist. While
-/// there is one vCPU per domain, a set concerns the caller or nobody.
-fn concerns(domain: &Domain, vcpu: &Vcpu, [mask, base]: [u64; 2]) -> Result<bool, Error> {
+/// How often a vCPU set (mask, number of its lowest; all ones: everybody) names the caller: once or not. It names only
+/// vCPUs that exist. While there is one vCPU per domain, a set concerns the caller or nobody.
+#[inline(never)]
+fn concerned(domain: &Domain, vcpu: &Vcpu, [mask, base]: [u64; 2]) -> Result<u64, Error> {
     if base == u64::MAX {
-        return Ok(true);
+        return Ok(1);
     }
     if mask == 0 {
-        return Ok(false);
+        return Ok(0);
     }
     let highest = 63 - u64::from(mask.leading_zeros());
     if base.checked_add(highest).is_none_or(|highest| highest >= domain.vcpu_count as u64) {
         return Err(Error::InvalidArgument);
     }
-    let number = u64::from(vcpu.number);
-    Ok(number >= base && number - base < 64 && mask >> (number - base) & 1 != 0)
+    let distance = u64::from(vcpu.number).wrapping_sub(base);
+    Ok(if distance < 64 { mask >> distance & 1 } else { 0 })
 }
 
 #[inline(always)]
@@ -246,61 +257,57 @@ pub(super) fn load_root(
     flags: u64,
     user_root: u64,
 ) -> Result<u64, Error> {
-    if flags == LoadRootFlags::KEEP.bits() && user_root == 0 {
-        // What is cached was checked.
-        let cached = domain.mmu.lock().load_cached_root(root, vcpu.number);
-        if let Some(loaded) = cached {
-            vcpu.set_root(loaded);
-            return Ok(0);
-        }
-    }
-    load_any_root(domain, vcpu, root, flags, user_root)
+    let is_usual = flags == LoadRootFlags::KEEP.bits() && user_root == 0;
+    // What is cached was checked.
+    let cached = if is_usual { lock(&domain.mmu).load_cached_root(root, vcpu.number) } else { None };
+    let loaded = match cached {
+        Some(loaded) => loaded,
+        None => find_root(domain, vcpu, root, flags, user_root)?,
+    };
+    vcpu.set_root(loaded);
+    Ok(0)
 }
 
 #[inline(never)]
-fn load_any_root(domain: &Domain, vcpu: &Vcpu, root: u64, flags: u64, user_root: u64) -> Result<u64, Error> {
+fn find_root(
+    domain: &Domain,
+    vcpu: &Vcpu,
+    root: u64,
+    flags: u64,
+    user_root: u64,
+) -> Result<LoadedRoot, Error> {
     let flags = if mutant!(LoadRootTakesAnyFlag) { flags & 1 } else { flags };
     let flags = LoadRootFlags::from_bits(flags).ok_or(Error::InvalidArgument)?;
     if user_root != 0 {
         return Err(Error::InvalidArgument);
     }
     domain.memory.check(root, 4096, 4096)?;
-    let keep = flags.contains(LoadRootFlags::KEEP);
-    if vcpu.load_root(domain, root, keep) { Ok(0) } else { Err(Error::NoResources) }
+    lock(&domain.mmu).load_root(root, vcpu.number, flags.contains(LoadRootFlags::KEEP)).map_err(exhausted)
 }
 
 #[inline(always)]
-pub(super) fn flush_page(domain: &Domain, vcpu: &Vcpu, address: u64, set: [u64; 2]) -> Result<u64, Error> {
+pub(super) fn flush_page(domain: &Domain, vcpu: &Vcpu, address: u64, set: [u64; 2]) -> Reply {
     let is_usual = set == [1 << (vcpu.number % 64), 0] && !mutant!(any);
-    if is_usual && domain.mmu.lock().flush_small_page(vcpu.root.get().number, address) {
-        return Ok(0);
+    if is_usual && lock(&domain.mmu).flush_small_page(vcpu.root.get().number, address) {
+        return Reply { status: 0, value: 0 };
     }
-    flush_any_page(domain, vcpu, address, set)
+    let bytes = if mutant!(FlushPageDoesNothing) { 0 } else { 1 };
+    flush_range(domain, vcpu, [address, bytes], set)
 }
 
 #[inline(never)]
-fn flush_any_page(domain: &Domain, vcpu: &Vcpu, address: u64, set: [u64; 2]) -> Result<u64, Error> {
-    if concerns(domain, vcpu, set)? && !mutant!(FlushPageDoesNothing) {
-        domain.mmu.lock().flush_page(vcpu.root.get().number, address);
-        #[cfg(feature = "mutants")]
-        if mutant!(FillAfterFlush) {
-            domain.mmu.lock().load_again(&domain.memory);
+pub(super) fn flush_range(domain: &Domain, vcpu: &Vcpu, [address, bytes]: [u64; 2], set: [u64; 2]) -> Reply {
+    let bytes = if mutant!(FlushRangeTooShort) { bytes.div_ceil(2) } else { bytes };
+    Reply::from(concerned(domain, vcpu, set).map(|times| {
+        if times != 0 && bytes != 0 {
+            lock(&domain.mmu).flush_range(vcpu.root.get().number, address, bytes);
+            #[cfg(feature = "mutants")]
+            if mutant!(FillAfterFlush) && bytes == 1 {
+                lock(&domain.mmu).load_again(&domain.memory);
+            }
         }
-    }
-    Ok(0)
-}
-
-pub(super) fn flush(
-    domain: &Domain,
-    vcpu: &Vcpu,
-    [address, bytes]: [u64; 2],
-    set: [u64; 2],
-) -> Result<u64, Error> {
-    let bytes = if mutant!(FlushRangeTooShort) { bytes / 2 } else { bytes };
-    if concerns(domain, vcpu, set)? && bytes != 0 {
-        domain.mmu.lock().flush_range(vcpu.root.get().number, address, bytes);
-    }
-    Ok(0)
+        0
+    }))
 }
 
 pub(super) fn flush_all(domain: &Domain, vcpu: &Vcpu, set: [u64; 2], flags: u64) -> Result<u64, Error> {
@@ -308,9 +315,9 @@ pub(super) fn flush_all(domain: &Domain, vcpu: &Vcpu, set: [u64; 2], flags: u64)
     if mutant!(CallsClobberVectors) {
         cpu::initialize_extended_state();
     }
-    if concerns(domain, vcpu, set)? && !mutant!(FlushAllDoesNothing) {
+    if concerned(domain, vcpu, set)? != 0 && !mutant!(FlushAllDoesNothing) {
         let every_root = flags.contains(FlushAllFlags::EVERY_ROOT);
-        domain.mmu.lock().flush_all(vcpu.root.get().number, every_root);
+        lock(&domain.mmu).flush_all(vcpu.root.get().number, every_root);
     }
     Ok(0)
 }
@@ -318,17 +325,17 @@ pub(super) fn flush_all(domain: &Domain, vcpu: &Vcpu, set: [u64; 2], flags: u64)
 pub(super) fn populate(domain: &Domain, vcpu: &Vcpu, address: u64, pages: u64) -> Result<u64, Error> {
     let pages = pages.min(MAX_POPULATE_PAGES);
     let root = vcpu.root.get().number;
-    domain.mmu.lock().populate(&domain.memory, root, address, pages).map_err(exhausted)
+    lock(&domain.mmu).populate(&domain.memory, root, address, pages).map_err(exhausted)
 }
 
 pub(super) fn release_root(domain: &Domain, root: u64) -> Result<u64, Error> {
     domain.memory.check(root, 4096, 4096)?;
-    if domain.mmu.lock().release_root(root) { Ok(0) } else { Err(Error::WrongState) }
+    if lock(&domain.mmu).release_root(root) { Ok(0) } else { Err(Error::WrongState) }
 }
 
 pub(super) fn set_common_slots(domain: &Domain, address: u64) -> Result<u64, Error> {
     let slots = domain.memory.load::<[u64; 8]>(address)?;
-    domain.mmu.lock().set_common_slots(slots).map_err(exhausted)?;
+    lock(&domain.mmu).set_common_slots(slots).map_err(exhausted)?;
     Ok(0)
 }
 

@@ -173,7 +173,7 @@ calls! {
     Mmu::LoadRoot.id() => load_root: |caller, [root, flags, user_root, _]|
         calls::load_root(caller.domain, caller.vcpu, root, flags, user_root);
     Mmu::FlushRange.id() => flush_range: |caller, [address, bytes, mask, base]|
-        calls::flush(caller.domain, caller.vcpu, [address, bytes], [mask, base]);
+        calls::flush_range(caller.domain, caller.vcpu, [address, bytes], [mask, base]);
     Mmu::FlushAll.id() => flush_all: |caller, [mask, base, flags, _]|
         calls::flush_all(caller.domain, caller.vcpu, [mask, base], flags);
     Mmu::Populate.id() => populate: |caller, [address, pages, ..]|

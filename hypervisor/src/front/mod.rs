@@ -16,6 +16,7 @@ use crate::arch::x86_64::guest::{current_vcpu, domain};
 use crate::arch::x86_64::{Frame, cpu, paging, ports};
 use crate::domain::vcpu::{Mode, Vcpu};
 use crate::domain::{Domain, lifecycle, turn};
+use crate::lock::lock;
 use crate::mmu::shadow::Failure;
 use crate::mmu::walk::{Access, error};
 use crate::mmu::{bits, index};
@@ -111,7 +112,7 @@ fn outcome(address: u64, access: Access) -> u64 {
 #[inline(always)]
 fn load(domain: &Domain, vcpu: &Vcpu, address: u64, access: Access) -> Result<(), Failure> {
     let root = vcpu.root.get().number;
-    domain.mmu.lock().fault(&domain.memory, root, address, access)?;
+    lock(&domain.mmu).fault(&domain.memory, root, address, access)?;
     trace!(HiddenFault, address);
     let hidden_faults = vcpu.hidden_faults.get() + 1;
     vcpu.hidden_faults.set(hidden_faults);

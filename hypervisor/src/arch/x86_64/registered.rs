@@ -87,14 +87,15 @@ impl Area {
         if address % 4096 + bytes > 4096 && !mutant!(AreaAcrossPages) {
             return Err(Error::BadAddress);
         }
-        let size_and_version: u64 = memory.load(address)?;
+        let area = Self { base };
+        let size_and_version = area.word(0).load(Ordering::Relaxed);
         let version = u64::from(pvops_abi::layout::vcpu_area::VCPU_AREA_VERSION);
-        let reserved: u64 = memory.load(address + offset_of!(VcpuArea, reserved) as u64)?;
+        let reserved = area.word(offset_of!(VcpuArea, reserved)).load(Ordering::Relaxed);
         let is_right = size_and_version & 0xffff_ffff_ffff == bytes | version << 32;
         if !(is_right || mutant!(AreaOfAnySize)) || (reserved != 0 && !mutant!(AreaReservedTaken)) {
             return Err(Error::InvalidArgument);
         }
-        Ok(Self { base })
+        Ok(area)
     }
 
     fn word(self, offset: usize) -> &'static AtomicU64 {
@@ -179,6 +180,9 @@ impl Area {
     }
 }
 
+/// Words of an event page.
+const PAGE_WORDS: usize = 4096 / 8;
+
 /// The domain's event page, in its registered place.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
@@ -192,23 +196,24 @@ impl Ports {
     /// As there.
     pub fn at(memory: &GuestMemory, address: u64) -> Result<Self, Error> {
         let base = memory.at(address, size_of::<EventPage>() as u64, 4096)?;
-        let size_and_version: u64 = memory.load(address)?;
+        let page = Self { base };
         let version = u64::from(pvops_abi::layout::event::EVENT_PAGE_VERSION);
-        if size_and_version != 4096 | version << 32 {
-            return Err(Error::InvalidArgument);
-        }
-        let used = offset_of!(EventPage, pending) as u64..offset_of!(EventPage, reserved_tail) as u64;
-        let mut reserved = (8..4096).step_by(8).filter(|offset| !used.contains(offset));
-        if reserved.any(|offset| memory.load::<u64>(address + offset) != Ok(0)) {
-            return Err(Error::InvalidArgument);
-        }
-        Ok(Self { base })
+        let used = offset_of!(EventPage, pending) / 8..offset_of!(EventPage, reserved_tail) / 8;
+        let is_right = |word| {
+            let expected = if word == 0 { 4096 | version << 32 } else { 0 };
+            used.contains(&word) || page.word_at(word).load(Ordering::Relaxed) == expected
+        };
+        if (0..PAGE_WORDS).all(is_right) { Ok(page) } else { Err(Error::InvalidArgument) }
     }
 
     fn word(self, offset: usize, port: u32) -> &'static AtomicU64 {
-        let word = (port as usize / 64) % 64;
-        // SAFETY: `at` checked that the page lies in the window; the index is below the arrays' 64 words.
-        unsafe { &*((self.base + (offset + word * 8) as u64) as *const AtomicU64) }
+        self.word_at(offset / 8 + (port as usize / 64) % 64)
+    }
+
+    #[inline(always)]
+    fn word_at(self, word: usize) -> &'static AtomicU64 {
+        // SAFETY: `at` checked that the page lies in the window; it has so many words.
+        unsafe { &*(self.base as *const AtomicU64).add(word % PAGE_WORDS) }
     }
 
     /// Sets the port's pending bit.

@@ -126,6 +126,7 @@ pub fn post(domain: &Domain, port: u32, vcpu: u32) {
     post_to(domain, port, domain.vcpu(vcpu));
 }
 
+#[inline(never)]
 fn post_to(domain: &Domain, port: u32, target: &Vcpu) {
     let Some(ports) = domain.ports.get() else { return };
     trace!(Port, port.into(), crate::arch::x86_64::trace::binding(domain, port));

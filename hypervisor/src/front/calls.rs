@@ -195,24 +195,33 @@ pub(super) fn end_interrupt(domain: &Domain, port: u64) -> Result<u64, Error> {
     Ok(0)
 }
 
-pub(super) fn send(domain: &Domain, port: u64) -> Result<u64, Error> {
+#[inline(always)]
+pub(super) fn send(domain: &Domain, port: u64) -> Reply {
     let vcpu = current_vcpu();
     if port < MAX_BOUND_PORTS as u64 && vcpu.own_ipis.load(Ordering::Relaxed) >> port & 1 != 0 {
         events::post_to_self(domain, vcpu, port as u32);
-        return Ok(0);
+        return Reply { status: 0, value: 0 };
     }
-    let binding = binding(domain, port)?;
-    match binding.kind {
-        PortKind::Ipi => events::post(domain, port as u32, binding.vcpu),
+    send_to_others(domain, port)
+}
+
+#[inline(never)]
+fn send_to_others(domain: &Domain, port: u64) -> Reply {
+    let send = |binding: Binding| match binding.kind {
+        PortKind::Ipi => {
+            events::post(domain, port as u32, binding.vcpu);
+            Ok(0)
+        }
         PortKind::Doorbell => {
             let end = domain.channels.get(binding.argument as usize).ok_or(Error::Denied)?;
             let channel = if mutant!(DoorbellOfOthers) { 1 } else { end.peer_channel };
             trace!(Doorbell, end.peer.into(), channel.into());
             registry::post(VcpuId { domain: end.peer, vcpu: 0 }, 1 << channel);
+            Ok(0)
         }
-        _ => return Err(Error::Denied),
-    }
-    Ok(0)
+        _ => Err(Error::Denied),
+    };
+    Reply::from(binding(domain, port).and_then(send))
 }
 
 pub(super) fn unmask(domain: &Domain, port: u64) -> Result<u64, Error> {

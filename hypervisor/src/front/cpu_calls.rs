@@ -41,6 +41,7 @@ pub(super) fn set_trap_table(domain: &Domain, vcpu: &Vcpu, address: u64, count: 
 }
 
 /// Whether `address` can be an entry or stack of the guest: 0 (none), or canonical and not the hypervisor's.
+#[inline(never)]
 fn check_virtual(address: u64) -> Result<(), Error> {
     if cpu::is_canonical(address) && !is_reserved(address) { Ok(()) } else { Err(Error::InvalidArgument) }
 }

@@ -3,14 +3,17 @@
 
 use super::guest::GuestMemory;
 use core::mem::offset_of;
+use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use pvops_abi::error::Error;
 use pvops_abi::layout::{EventPage, TrapGate, VcpuArea};
 
-/// The vCPU area of a vCPU, in its registered place. Every access is one atomic load or store.
+/// The vCPU area of a vCPU, in its registered place. Every access is one atomic load or store. None, for the entry code,
+/// is the number 0.
 #[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
 pub struct Area {
-    base: u64,
+    base: NonZeroU64,
 }
 
 macro_rules! area_words {
@@ -66,13 +69,14 @@ static NO_AREA: VcpuArea = VcpuArea::new();
 /// The address of `area`, or of one in which nothing is pending.
 #[must_use]
 pub fn address_or_none(area: Option<Area>) -> u64 {
-    area.map_or(&raw const NO_AREA as u64, |area| area.base)
+    area.map_or(&raw const NO_AREA as u64, |area| area.base.get())
 }
 
-/// The area at an address from [`address_or_none`].
+/// The area at an address from [`address_or_none`], or in the window.
 #[must_use]
 pub fn area_at(address: u64) -> Area {
-    Area { base: address }
+    // SAFETY: such an address is not 0.
+    Area { base: unsafe { NonZeroU64::new_unchecked(address) } }
 }
 
 impl Area {
@@ -87,7 +91,7 @@ impl Area {
         if address % 4096 + bytes > 4096 && !mutant!(AreaAcrossPages) {
             return Err(Error::BadAddress);
         }
-        let area = Self { base };
+        let area = area_at(base);
         let size_and_version = area.word(0).load(Ordering::Relaxed);
         let version = u64::from(pvops_abi::layout::vcpu_area::VCPU_AREA_VERSION);
         let reserved = area.word(offset_of!(VcpuArea, reserved)).load(Ordering::Relaxed);
@@ -100,12 +104,12 @@ impl Area {
 
     fn word(self, offset: usize) -> &'static AtomicU64 {
         // SAFETY: `at` checked that the area lies in the window; offsets are the layout's, and aligned.
-        unsafe { &*((self.base + offset as u64) as *const AtomicU64) }
+        unsafe { &*((self.base.get() + offset as u64) as *const AtomicU64) }
     }
 
     fn byte(self, offset: usize) -> &'static AtomicU8 {
         // SAFETY: as in `word`.
-        unsafe { &*((self.base + offset as u64) as *const AtomicU8) }
+        unsafe { &*((self.base.get() + offset as u64) as *const AtomicU8) }
     }
 
     /// Whether the guest kernel lets events in.
@@ -142,14 +146,14 @@ impl Area {
     pub fn end_time_update(self) {
         let offset = offset_of!(VcpuArea, time_sequence) as u64;
         // SAFETY: as in `word`.
-        unsafe { &*((self.base + offset) as *const AtomicU32) }.store(0, Ordering::Release);
+        unsafe { &*((self.base.get() + offset) as *const AtomicU32) }.store(0, Ordering::Release);
     }
 
     /// Stores the number of the vCPU.
     pub fn set_vcpu(self, number: u32) {
         let offset = offset_of!(VcpuArea, vcpu) as u64;
         // SAFETY: as in `word`.
-        unsafe { &*((self.base + offset) as *const AtomicU32) }.store(number, Ordering::Relaxed);
+        unsafe { &*((self.base.get() + offset) as *const AtomicU32) }.store(number, Ordering::Relaxed);
     }
 
     area_words! {
@@ -186,7 +190,7 @@ const PAGE_WORDS: usize = 4096 / 8;
 /// The domain's event page, in its registered place.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
-    base: u64,
+    base: NonZeroU64,
 }
 
 impl Ports {
@@ -196,7 +200,7 @@ impl Ports {
     /// As there.
     pub fn at(memory: &GuestMemory, address: u64) -> Result<Self, Error> {
         let base = memory.at(address, size_of::<EventPage>() as u64, 4096)?;
-        let page = Self { base };
+        let page = Self { base: NonZeroU64::new(base).ok_or(Error::BadAddress)? };
         let version = u64::from(pvops_abi::layout::event::EVENT_PAGE_VERSION);
         let used = offset_of!(EventPage, pending) / 8..offset_of!(EventPage, reserved_tail) / 8;
         let is_right = |word| {
@@ -210,10 +214,11 @@ impl Ports {
         self.word_at(offset / 8 + (port as usize / 64) % 64)
     }
 
-    #[inline(always)]
+    /// A word of the page, which has [`PAGE_WORDS`].
     fn word_at(self, word: usize) -> &'static AtomicU64 {
-        // SAFETY: `at` checked that the page lies in the window; it has so many words.
-        unsafe { &*(self.base as *const AtomicU64).add(word % PAGE_WORDS) }
+        debug_assert!(word < PAGE_WORDS);
+        // SAFETY: `at` checked that the page lies in the window, and callers name words of it.
+        unsafe { &*(self.base.get() as *const AtomicU64).add(word) }
     }
 
     /// Sets the port's pending bit.

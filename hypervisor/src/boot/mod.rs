@@ -11,10 +11,9 @@ pub mod refusal;
 mod tests;
 
 use crate::arch::x86_64::boot::{Machine, domain as placement, pci};
-use crate::arch::x86_64::{console as device, machine};
+use crate::arch::x86_64::machine;
+use crate::domain::console;
 use crate::domain::registry::{self, MAX_DOMAINS};
-use crate::domain::text::Text;
-use crate::domain::{console, crash};
 use refusal::Refusal;
 use system_image::{Domain, ExitStatus, SystemImage, boot_text};
 
@@ -44,7 +43,7 @@ pub fn start(mut machine: Machine) -> ! {
     }
     console::print(boot_text!("pvops: hypervisor, "));
     let cpus = machine.start_other_cpus();
-    console::print_decimal(cpus as u64);
+    console::boot::print_decimal(cpus as u64);
     console::print(if cpus == 1 { boot_text!(" CPU, system '") } else { boot_text!(" CPUs, system '") });
     console::print(image.name());
     console::print(boot_text!("'\n"));
@@ -59,7 +58,7 @@ pub fn start(mut machine: Machine) -> ! {
         }
     }
     registry::boot::seat_all();
-    device::enable_receive_interrupt();
+    console::boot::enable_input();
     machine.run()
 }
 
@@ -113,9 +112,9 @@ fn refuse_image(reason: &str) -> ! {
 }
 
 fn refuse_domain(domain: &Domain<'_>, refusal: Refusal) -> ! {
-    let mut heading = Text::new();
-    console::print_bytes(crash::heading(&mut heading, &padded(domain.name)).as_bytes());
-    console::print(boot_text!("refused: "));
+    console::print(boot_text!("pvops: domain '"));
+    console::print(domain.name);
+    console::print(boot_text!("' refused: "));
     console::print(refusal.message());
     console::print(boot_text!("\n"));
     machine::power_off(ExitStatus::IMAGE_REFUSED)

@@ -1,165 +1,227 @@
 //! The dump of a domain, line by line, and the end of the hypervisor: what a kernel engineer wants to see.
 
-use super::console::print_bytes;
-use super::text::{HEX, Text};
-use super::vcpu::{Mode, Vcpu};
-use super::{Domain, NAME_BYTES};
+use super::text::Text;
+use super::vcpu::{LAST_CALLS, MadeCall, Vcpu};
+use super::{Domain, NO_NAME, console};
 use crate::arch::x86_64::{Frame, guest, machine, switch};
-use core::mem::offset_of;
 use system_image::ExitStatus;
-
-/// Words of stack in a dump, and in each of its lines.
-const STACK_WORDS: u64 = 16;
-const STACK_WORDS_PER_LINE: u64 = 4;
-/// Registers in a line.
-const REGISTERS_PER_LINE: usize = 3;
 
 /// Why a domain is dumped.
 #[derive(Clone, Copy, Debug)]
 pub struct Cause {
-    /// Which of the two it was: "crashed: " or "dump: ".
-    pub heading: &'static str,
-    /// In words.
+    /// In words; none: an operator asked for the dump.
     pub text: &'static str,
     /// The address that was accessed, 0 if that says nothing.
     pub address: u64,
 }
 
-/// Appends "pvops: domain 'name' ".
-pub fn heading<'text>(text: &'text mut Text, name: &[u8; NAME_BYTES]) -> &'text mut Text {
-    text.text("pvops: domain ").quoted(name).byte(b' ')
-}
+impl Cause {
+    /// An operator asked for it.
+    pub const ASKED: Self = Self { text: "", address: 0 };
 
-/// Puts line `number` of the dump of a domain, whose vCPU has the registers `frame`, into `text`. False: behind the last.
-pub fn dump_line(text: &mut Text, domain: &Domain, vcpu: &Vcpu, frame: &Frame, number: usize) -> bool {
-    const STACK_LINES: usize = (STACK_WORDS / STACK_WORDS_PER_LINE) as usize;
-    const FIRST_REGISTERS: usize = 3;
-    const FIRST_STACK: usize = FIRST_REGISTERS + REGISTER_LINES;
-    const FIRST_CALL: usize = FIRST_STACK + STACK_LINES;
-    const END: usize = FIRST_CALL + super::vcpu::LAST_CALLS;
-    match number {
-        0 => cause(text, domain),
-        1 => where_it_was(text, domain, vcpu),
-        2 => what_it_waits_for(text, vcpu),
-        FIRST_REGISTERS..FIRST_STACK => registers(text, frame, number - FIRST_REGISTERS),
-        FIRST_STACK..FIRST_CALL => stack(text, frame, (number - FIRST_STACK) as u64),
-        FIRST_CALL..END => return last_call(text, vcpu, number - FIRST_CALL),
-        _ => return false,
+    /// Whether the domain crashed.
+    #[must_use]
+    pub fn is_crash(self) -> bool {
+        !self.text.is_empty()
     }
-    true
 }
 
-fn cause(text: &mut Text, domain: &Domain) {
-    let Cause { heading: first, text: words, .. } = domain.crash.get();
-    heading(text, &domain.name).text(first).text(words);
+/// What a dump shows, as the templates of its lines number it: flags, the words of the registers, and others.
+type Values = [u64; 64];
+
+/// The words of [`Frame`].
+const FRAME: usize = 1;
+const OTHERS: usize = FRAME + size_of::<Frame>() / 8;
+const ADDRESS: usize = OTHERS;
+/// Calls, two words each, the newest first.
+const CALLS: usize = 32;
+/// Words of the stack as the guest kernel would read them, as far as they are accessible.
+const STACK: usize = CALLS + 2 * LAST_CALLS;
+
+/// The lines of a dump, as templates over [`Values`]; the cause follows the first one. The first ones, up to those with
+/// all registers, are also the hypervisor's own.
+const LINES: &[u8] = b"pvops: \xe9hypervisor fault, vector \xd0, error \x91, address \x97\
+\xe7domain @ crashed: \xe8domain @ dump: asked for at the console
+  rip \x92  rsp \x95  rfl \x94
+  rax \x8b  rbx \x86  rcx \x8c
+  rdx \x8d  rsi \x8e  rdi \x8f
+  rbp \x85   r8 \x8a   r9 \x89
+  r10 \x88  r11 \x87  r12 \x84
+  r13 \x83  r14 \x82  r15 \x81
+  vCPU \xd8 on CPU \xd9, \xe0kernel\xe1user\xff mode, fault address \x97
+   fs \x9a   gs \x9b  events \xe2masked\xe3enabled\xff, \xe4none \xffpending\xe6, blocked
+  stack \xb0 \xb1 \xb2 \xb3
+        \xb4 \xb5 \xb6 \xb7
+        \xb8 \xb9 \xba \xbb
+        \xbc \xbd \xbe \xbf
+  calls \xa0 \xa1 \xa2 \xa3
+        \xa4 \xa5 \xa6 \xa7
+        \xa8 \xa9 \xaa \xab
+        \xac \xad \xae \xaf
+";
+const LINES_OF_FAULT: u32 = 7;
+
+/// The line that begins at byte `at` of [`LINES`].
+fn line(at: usize) -> Option<&'static [u8]> {
+    let rest = LINES.get(at..)?;
+    rest.get(..rest.iter().position(|byte| *byte == b'\n')?)
 }
 
-fn where_it_was(text: &mut Text, domain: &Domain, vcpu: &Vcpu) {
-    let values = [vcpu.number.into(), vcpu.cpu.into(), domain.crash.get().address];
-    text.with(b"  vCPU \xa0 on CPU \xa1, ", &values);
-    text.text(if vcpu.mode.get() == Mode::User { "user" } else { "kernel" });
-    text.with(b" mode, fault address \x82", &values);
+fn with_registers(frame: &Frame, address: u64) -> Values {
+    let mut values = [0; 64];
+    values[FRAME..OTHERS].copy_from_slice(frame.words());
+    values[ADDRESS] = address;
+    values
 }
 
-fn what_it_waits_for(text: &mut Text, vcpu: &Vcpu) {
+/// Shows the line of the dump of a domain that begins at byte `at` of all, if there is room for it; its vCPU has the
+/// registers `frame`. Where the next one begins; `None`: there is no such line, the dump is complete.
+pub fn show_line(domain: &Domain, vcpu: &Vcpu, frame: &Frame, at: usize) -> Option<usize> {
+    let line = line(at)?;
+    let Cause { text, address } = domain.crash.get();
+    let mut values = with_registers(frame, address);
     let (fs, gs) = switch::guest_bases();
-    text.with(b"   fs \x80   gs \x81  events ", &[fs, gs]);
-    text.text(if vcpu.accepts_events() { "enabled, " } else { "masked, " });
-    text.text(if vcpu.has_pending_event() { "" } else { "none " }).text("pending");
-    text.text(if vcpu.blocked.get() { ", blocked" } else { "" });
-}
-
-const REGISTER_LINES: usize = 6;
-
-/// The registers' lines, as templates over [`Frame::words`].
-static REGISTERS: [[u8; 7 * REGISTERS_PER_LINE]; REGISTER_LINES] = {
-    const fn line(registers: [(&[u8; 3], usize); REGISTERS_PER_LINE]) -> [u8; 7 * REGISTERS_PER_LINE] {
-        let mut line = [b' '; 7 * REGISTERS_PER_LINE];
-        let mut number = 0;
-        while number < REGISTERS_PER_LINE {
-            let (name, offset) = registers[number];
-            let mut letter = 0;
-            while letter < 3 {
-                line[number * 7 + 2 + letter] = name[letter];
-                letter += 1;
-            }
-            line[number * 7 + 6] = HEX + (offset / 8) as u8;
-            number += 1;
-        }
-        line
+    // Pairs of bits, one of which is set, but for the last flag.
+    values[0] = 1 << vcpu.mode.get() as u32
+        | 1 << (2 + u32::from(vcpu.accepts_events()))
+        | 1 << (4 + u32::from(vcpu.has_pending_event()))
+        | 1 << (7 + u32::from(text.is_empty()))
+        | u64::from(vcpu.blocked.get()) << 6;
+    values[ADDRESS + 1..][..4].copy_from_slice(&[vcpu.number.into(), vcpu.cpu.into(), fs, gs]);
+    for age in 0..LAST_CALLS {
+        let MadeCall { id, first_argument } = vcpu.last_calls.get(age);
+        values[CALLS + 2 * age] = id;
+        values[CALLS + 2 * age + 1] = first_argument;
     }
-    [
-        line([
-            (b"rip", offset_of!(Frame, rip)),
-            (b"rsp", offset_of!(Frame, rsp)),
-            (b"rfl", offset_of!(Frame, rflags)),
-        ]),
-        line([
-            (b"rax", offset_of!(Frame, rax)),
-            (b"rbx", offset_of!(Frame, rbx)),
-            (b"rcx", offset_of!(Frame, rcx)),
-        ]),
-        line([
-            (b"rdx", offset_of!(Frame, rdx)),
-            (b"rsi", offset_of!(Frame, rsi)),
-            (b"rdi", offset_of!(Frame, rdi)),
-        ]),
-        line([
-            (b"rbp", offset_of!(Frame, rbp)),
-            (b" r8", offset_of!(Frame, r8)),
-            (b" r9", offset_of!(Frame, r9)),
-        ]),
-        line([
-            (b"r10", offset_of!(Frame, r10)),
-            (b"r11", offset_of!(Frame, r11)),
-            (b"r12", offset_of!(Frame, r12)),
-        ]),
-        line([
-            (b"r13", offset_of!(Frame, r13)),
-            (b"r14", offset_of!(Frame, r14)),
-            (b"r15", offset_of!(Frame, r15)),
-        ]),
-    ]
-};
-
-fn registers(text: &mut Text, frame: &Frame, line: usize) {
-    if let Some(template) = REGISTERS.get(line) {
-        text.with(template, frame.words());
+    let mut end = STACK;
+    while end < values.len()
+        && let Ok(word) = guest::load_virtual((frame.rsp & !7).wrapping_add((end - STACK) as u64 * 8))
+    {
+        values[end] = word;
+        end += 1;
     }
-}
-
-/// Words of the stack as the guest kernel would read them.
-fn stack(text: &mut Text, frame: &Frame, line: u64) {
-    text.text(if line == 0 { "  stack" } else { "       " });
-    for word in line * STACK_WORDS_PER_LINE..(line + 1) * STACK_WORDS_PER_LINE {
-        let Ok(value) = guest::load_virtual::<u64>((frame.rsp & !7).wrapping_add(word * 8)) else {
-            text.text(" (not accessible)");
-            return;
-        };
-        text.with(b" \x80", &[value]);
-    }
-}
-
-/// The calls before, the newest first.
-fn last_call(text: &mut Text, vcpu: &Vcpu, age: usize) -> bool {
-    let Some(call) = vcpu.last_calls.get(age) else { return false };
-    text.text(if age == 0 { "  last call " } else { "  before it " });
-    text.hex(call.id, if call.id >> 32 == 0 { 8 } else { 16 }).with(b"  rdi \x80", &[call.first_argument]);
-    true
+    let cause = if at == 0 { text } else { "" };
+    let is_shown = console::say(domain.number.into(), domain.number, line, &values[..end], cause);
+    Some(if is_shown { at + line.len() + 1 } else { at })
 }
 
 /// The hypervisor itself faulted, which is its own defect. Everything ends.
 pub fn hypervisor_fault(frame: &Frame, address: u64) -> ! {
-    super::console::drain();
-    let mut text = Text::new();
-    let values = [frame.vector, frame.error, address];
-    text.with(b"\npvops: hypervisor fault, vector \xa0, error \x81, address \x82\n", &values);
-    for line in 0..REGISTER_LINES {
-        print_bytes(text.as_bytes());
-        text = Text::new();
-        registers(&mut text, frame, line);
-        text.byte(b'\n');
+    console::drain();
+    let mut values = with_registers(frame, address);
+    values[0] = 1 << 9;
+    console::print("\n");
+    let mut at = 0;
+    for _ in 0..LINES_OF_FAULT {
+        let line = line(at).unwrap_or_default();
+        at += line.len() + 1;
+        let mut text = Text::new();
+        text.with(line, &NO_NAME, &values);
+        console::print_bytes(text.as_bytes());
+        console::print("\n");
     }
-    print_bytes(text.as_bytes());
     machine::power_off(ExitStatus::HYPERVISOR_PANICKED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines() -> impl Iterator<Item = &'static [u8]> {
+        let mut at = 0;
+        core::iter::from_fn(move || line(at).inspect(|line| at += line.len() + 1))
+    }
+
+    fn shown(line: &[u8], values: &[u64]) -> String {
+        let mut name = NO_NAME;
+        name[..4].copy_from_slice(b"name");
+        let mut text = Text::new();
+        text.with(line, &name, values);
+        String::from_utf8(text.as_bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn each_register_has_its_name() {
+        let (r15, r14, r13, r12, r11, r10, r9, r8) = (15, 14, 13, 12, 11, 10, 9, 8);
+        let (rbp, rbx, rax, rcx, rdx, rsi, rdi) = (0xb9, 0xb, 0xa, 0xc, 0xd, 0x51, 0xd1);
+        let (rip, rsp, rflags, vector, error, cs, ss) = (0x19, 0x59, 0xf, 13, 0xe, 0, 0);
+        let frame = Frame {
+            r15,
+            r14,
+            r13,
+            r12,
+            rbp,
+            rbx,
+            r11,
+            r10,
+            r9,
+            r8,
+            rax,
+            rcx,
+            rdx,
+            rsi,
+            rdi,
+            vector,
+            error,
+            rip,
+            cs,
+            rflags,
+            rsp,
+            ss,
+        };
+        let mut values = with_registers(&frame, 0xadd);
+        values[0] = 1 << 9;
+        let text: Vec<String> =
+            lines().take(LINES_OF_FAULT as usize).map(|line| shown(line, &values)).collect();
+        let text = text.join("\n");
+        assert!(text.starts_with(
+            "pvops: hypervisor fault, vector 13, error 000000000000000e, address 0000000000000add\n"
+        ));
+        for (name, value) in [
+            ("rip", rip),
+            ("rsp", rsp),
+            ("rfl", rflags),
+            ("rax", rax),
+            ("rbx", rbx),
+            ("rcx", rcx),
+            ("rdx", rdx),
+            ("rsi", rsi),
+            ("rdi", rdi),
+            ("rbp", rbp),
+            (" r8", r8),
+            (" r9", r9),
+            ("r10", r10),
+            ("r11", r11),
+            ("r12", r12),
+            ("r13", r13),
+            ("r14", r14),
+            ("r15", r15),
+        ] {
+            assert!(text.contains(&format!("  {name} {value:016x}")), "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_dump() {
+        let mut values: Values = core::array::from_fn(|number| number as u64);
+        values[0] = 1 << 1 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7;
+        let text: Vec<String> = lines().map(|line| shown(line, &values[..STACK + 2])).collect();
+        assert_eq!(text.len(), 17);
+        assert!(text.iter().all(|line| line.len() < 90 && line.is_ascii()), "{text:?}");
+        assert_eq!(text[0], "pvops: domain 'name' crashed: ");
+        assert_eq!(text[7], "  vCPU 24 on CPU 25, user mode, fault address 0000000000000017");
+        assert_eq!(
+            text[8],
+            "   fs 000000000000001a   gs 000000000000001b  events enabled, none pending, blocked"
+        );
+        assert_eq!(text[9], "  stack 0000000000000030 0000000000000031 - -");
+        assert_eq!(text[10], "        - - - -");
+        assert!(text[13].starts_with("  calls 0000000000000020 0000000000000021 "), "{text:?}");
+        values[0] = 1 | 1 << 2 | 1 << 5 | 1 << 8;
+        let text: Vec<String> = lines().map(|line| shown(line, &values)).collect();
+        assert_eq!(text[0], "pvops: domain 'name' dump: asked for at the console");
+        assert!(text[7].contains("kernel mode"));
+        assert!(text[8].ends_with("events masked, pending"));
+        assert!(text[12].ends_with(" 000000000000003f"));
+    }
 }

@@ -7,10 +7,10 @@
 //! The alternative, doing it at once in the CPU that asks, would hold up that CPU's guests, and would need another
 //! domain's state mapped there.
 
+use super::crash::{self, Cause};
 use super::registry::{self, MAIL_DUMP, MAIL_RESTART};
-use super::text::Text;
 use super::vcpu::Vcpu;
-use super::{Domain, console, crash, devices};
+use super::{Domain, console, devices};
 use crate::arch::x86_64::guest::current_vcpu;
 use crate::arch::x86_64::{Frame, paging, start, switch, time};
 use crate::mmu::shadow::LoadedRoot;
@@ -27,12 +27,10 @@ pub enum Chore {
     /// Nothing: the guest runs.
     #[default]
     None,
-    /// Prints its dump; this line is next.
+    /// Prints its dump.
     Dump {
-        /// Number of the line.
-        line: usize,
-        /// What comes after the last.
-        then: After,
+        /// Where the next line begins.
+        at: usize,
     },
     /// Gives up its cached translations.
     ForgetTranslations,
@@ -51,15 +49,6 @@ impl Chore {
     }
 }
 
-/// What follows a dump.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum After {
-    /// The guest goes on: an operator asked for the dump.
-    GoOn,
-    /// The crash policy decides.
-    Crashed,
-}
-
 /// What an operator can see of a domain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
@@ -75,15 +64,14 @@ const fn first_vcpu(domain: u16) -> VcpuId {
     VcpuId { domain, vcpu: 0 }
 }
 
-/// The state of a domain; `None`: there is none of this number.
+/// The state of a domain.
 #[must_use]
-pub fn state(domain: u16) -> Option<State> {
+pub fn state(domain: u16) -> State {
     let entry = registry::entry(first_vcpu(domain));
     match () {
-        () if u32::from(domain) >= registry::domain_count() => None,
-        () if entry.is_stopped() => Some(State::Stopped),
-        () if entry.is_paused() => Some(State::Paused),
-        () => Some(State::Running),
+        () if entry.is_stopped() => State::Stopped,
+        () if entry.is_paused() => State::Paused,
+        () => State::Running,
     }
 }
 
@@ -112,8 +100,8 @@ pub fn dump(domain: u16) {
 /// the top of this CPU's stack keeps the guest's registers.
 pub fn crash(domain: &Domain, cause: &'static str, address: u64) -> ! {
     trace!(Crash, address);
-    domain.crash.set(crash::Cause { heading: "crashed: ", text: cause, address });
-    domain.chore.set(Chore::Dump { line: 0, then: After::Crashed });
+    domain.crash.set(Cause { text: cause, address });
+    domain.chore.set(Chore::Dump { at: 0 });
     start::serve_on_fresh_stack()
 }
 
@@ -128,8 +116,8 @@ pub fn collect(domain: &Domain, mail: u64) {
     if mail & MAIL_RESTART != 0 {
         domain.chore.set(Chore::ForgetTranslations);
     } else if mail & MAIL_DUMP != 0 && domain.chore.get() == Chore::None {
-        domain.crash.set(crash::Cause { heading: "dump: ", text: "asked for at the console", address: 0 });
-        domain.chore.set(Chore::Dump { line: 0, then: After::GoOn });
+        domain.crash.set(Cause::ASKED);
+        domain.chore.set(Chore::Dump { at: 0 });
     }
 }
 
@@ -138,15 +126,11 @@ pub fn collect(domain: &Domain, mail: u64) {
 pub fn step(domain: &Domain, vcpu: &Vcpu, frame: &Frame) {
     match domain.chore.get() {
         Chore::None => {}
-        Chore::Dump { line, then } => {
-            let mut text = Text::new();
-            if !crash::dump_line(&mut text, domain, vcpu, frame, line) {
-                after_dump(domain, then);
-            } else if console::try_line(domain.number, text.as_bytes()) {
-                domain.chore.set(Chore::Dump { line: line + 1, then });
-            }
-            // Without room for it, the line comes again.
-        }
+        // Without room for it, the line comes again.
+        Chore::Dump { at } => match crash::show_line(domain, vcpu, frame, at) {
+            Some(at) => domain.chore.set(Chore::Dump { at }),
+            None => after_dump(domain),
+        },
         Chore::ForgetTranslations => {
             forget_root(vcpu);
             if !domain.mmu.lock().forget_one() {
@@ -157,16 +141,15 @@ pub fn step(domain: &Domain, vcpu: &Vcpu, frame: &Frame) {
     }
 }
 
-fn after_dump(domain: &Domain, then: After) {
-    if then == After::GoOn {
-        domain.chore.set(Chore::None);
-        return;
-    }
-    if domain.restarts.allow(domain.crash_policy, time::now_ns_by_call()) {
-        domain.chore.set(Chore::ForgetTranslations);
+fn after_dump(domain: &Domain) {
+    let next = if !domain.crash.get().is_crash() {
+        Chore::None
+    } else if domain.restarts.allow(domain.crash_policy, time::now_ns_by_call()) {
+        Chore::ForgetTranslations
     } else {
         domain.stop(ExitStatus::DOMAIN_CRASHED)
-    }
+    };
+    domain.chore.set(next);
 }
 
 /// Leaves the root that is about to be forgotten for one without guest memory. The area goes with it: times of waiting
@@ -182,23 +165,19 @@ fn forget_root(vcpu: &Vcpu) {
 
 fn clean(domain: &Domain, vcpu: &Vcpu, first: u64) {
     let end = domain.memory.bytes();
-    let pages = (first..end).step_by(PAGE as usize).take(PAGES_PER_STEP as usize);
-    for page in pages {
-        if mutant!(RestartKeepsMemory) && page + (1 << 20) >= end {
-            continue;
+    let mut page = first;
+    for _ in 0..PAGES_PER_STEP {
+        if !mutant!(RestartKeepsMemory) || page + (1 << 20) < end {
+            // Behind the end of memory, nothing is done.
+            let _ = domain.pristine.restore_page(&domain.memory, page);
         }
-        // In memory, by the bound above.
-        let _ = domain.pristine.restore_page(&domain.memory, page);
+        page += PAGE;
     }
-    let next = (first + PAGES_PER_STEP * PAGE).min(end);
-    domain.chore.set(Chore::CleanMemory { page: next });
-    // Without room for the line, the last step comes again.
-    if next < end {
-        return;
-    }
-    let mut line = Text::new();
-    crash::heading(&mut line, &domain.name).text("starts anew");
-    if !console::try_line(domain.number, line.as_bytes()) {
+    domain.chore.set(Chore::CleanMemory { page });
+    // Without room for the line, a step behind the end comes.
+    if page < end
+        || !console::say(domain.number.into(), domain.number, b"pvops: domain @ starts anew", &[], "")
+    {
         return;
     }
     domain.forget_registrations();

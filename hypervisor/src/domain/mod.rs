@@ -32,6 +32,8 @@ use vcpu::Vcpu;
 pub const MAX_VCPUS: usize = system_image::limits::MAX_VCPUS;
 /// Bytes of a name, padded with zeros.
 pub const NAME_BYTES: usize = 32;
+/// No name.
+pub const NO_NAME: [u8; NAME_BYTES] = [0; NAME_BYTES];
 
 /// See the module. In an order in which what is used together stands together, and large things last.
 #[derive(Debug)]

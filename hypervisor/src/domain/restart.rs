@@ -26,13 +26,14 @@ impl RestartLog {
     pub fn allow(&self, policy: CrashPolicy, now_ns: u64) -> bool {
         let CrashPolicy::Restart { times, within_seconds } = policy else { return false };
         let window_ns = u64::from(within_seconds).saturating_mul(NS_PER_SECOND);
-        let is_recent = |time_ns: u64| time_ns != NEVER && now_ns.saturating_sub(time_ns) < window_ns;
-        let recent = self.times_ns.iter().filter(|time_ns| is_recent(time_ns.get())).count();
-        if recent >= times as usize {
+        let next = self.next.get();
+        let time = |place: usize| &self.times_ns[place % MAX_RESTARTS as usize];
+        // If the one so many times ago is long ago, there were fewer since.
+        let time_ns = time(next.wrapping_sub(times as usize)).get();
+        if time_ns != NEVER && now_ns.saturating_sub(time_ns) < window_ns {
             return false;
         }
-        let next = self.next.get();
-        self.times_ns[next % MAX_RESTARTS as usize].set(now_ns);
+        time(next).set(now_ns);
         self.next.set(next.wrapping_add(1));
         true
     }

@@ -1,104 +1,92 @@
 //! A line in the making, without `core::fmt`, which would be a tenth of the resident code.
 
+use super::NAME_BYTES;
+
 /// Longest line; what is longer is cut.
 pub const TEXT_BYTES: usize = 156;
 
-/// In a template: a value in hexadecimal.
+/// In a template: the value of which the number is added to this, with 16 hexadecimal digits; `-` if there is none. At
+/// most 64.
 pub const HEX: u8 = 0x80;
-/// In a template: a value in decimal.
-pub const DECIMAL: u8 = 0xa0;
+/// In a template: likewise one of the first 32, in decimal.
+pub const DECIMAL: u8 = 0xc0;
+/// In a template: what follows is left out if the bit of value 0 is clear of which the number is added to this, up to the
+/// next of these.
+pub const IF: u8 = 0xe0;
+/// In a template: what follows is not left out.
+pub const ALWAYS: u8 = 0xff;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub struct Text {
-    bytes: [u8; TEXT_BYTES],
     length: usize,
+    bytes: [u8; TEXT_BYTES],
 }
 
 impl Text {
     /// Nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { bytes: [0; TEXT_BYTES], length: 0 }
-    }
-
-    /// Begins with `text`.
-    #[must_use]
-    pub fn of(text: &str) -> Self {
-        let mut line = Self::new();
-        line.text(text);
-        line
+        Self { length: 0, bytes: [0; TEXT_BYTES] }
     }
 
     /// What was put together.
     #[must_use]
-    #[inline(never)]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
     /// Appends a byte.
     #[inline(never)]
-    pub fn byte(&mut self, byte: u8) -> &mut Self {
+    pub fn byte(&mut self, byte: u8) {
         if let Some(place) = self.bytes.get_mut(self.length) {
             *place = byte;
             self.length += 1;
         }
-        self
     }
 
-    /// Appends bytes.
+    /// Appends `template`, in which `@` stands for `name`, a name that is padded with zeros, in quotes; bytes from [`HEX`]
+    /// on stand for values.
     #[inline(never)]
-    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        bytes.iter().for_each(|byte| _ = self.byte(*byte));
-        self
-    }
-
-    /// Appends text.
-    pub fn text(&mut self, text: &str) -> &mut Self {
-        self.bytes(text.as_bytes())
-    }
-
-    /// Appends `template`, in which bytes from [`HEX`] on stand for values: the number that is added to it is the
-    /// value's place. From [`DECIMAL`] on they are shown in decimal, below with 16 hexadecimal digits.
-    #[inline(never)]
-    pub fn with(&mut self, template: &[u8], values: &[u64]) -> &mut Self {
+    pub fn with(&mut self, template: &[u8], name: &[u8; NAME_BYTES], values: &[u64]) {
+        let value = |byte: u8, most: u8| values.get(usize::from(byte % most)).copied();
+        let flags = value(0, 1).unwrap_or_default();
+        let mut is_shown = true;
         for byte in template {
-            let value = values.get(usize::from(*byte & 31)).copied().unwrap_or_default();
             match *byte {
-                DECIMAL.. => self.decimal(value),
-                HEX.. => self.hex(value, 16),
+                ALWAYS => is_shown = true,
+                IF.. => is_shown = flags >> (*byte % 32) & 1 != 0,
+                _ if !is_shown => {}
+                DECIMAL.. => self.decimal(value(*byte, 32).unwrap_or_default()),
+                HEX.. => match value(*byte, 64) {
+                    Some(value) => self.number(value, 16, 16),
+                    None => self.byte(b'-'),
+                },
+                b'@' => {
+                    self.byte(b'\'');
+                    name.iter().take_while(|byte| **byte != 0).for_each(|byte| self.byte(*byte));
+                    self.byte(b'\'');
+                }
                 byte => self.byte(byte),
-            };
+            }
         }
-        self
-    }
-
-    /// Appends a name that is padded with zeros, in quotes.
-    pub fn quoted(&mut self, name: &[u8]) -> &mut Self {
-        self.byte(b'\'');
-        name.iter().take_while(|byte| **byte != 0).for_each(|byte| _ = self.byte(*byte));
-        self.byte(b'\'')
-    }
-
-    /// Appends a number with `digits` hexadecimal digits.
-    #[inline(never)]
-    pub fn hex(&mut self, value: u64, digits: u32) -> &mut Self {
-        for place in (0..digits).rev() {
-            let nibble = (value >> (place * 4) & 0xf) as u8;
-            self.byte(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 });
-        }
-        self
     }
 
     /// Appends a number in decimal.
+    pub fn decimal(&mut self, value: u64) {
+        self.number(value, 10, 1);
+    }
+
+    /// Appends a number with `least` digits or more.
     #[inline(never)]
-    pub fn decimal(&mut self, value: u64) -> &mut Self {
-        if value >= 10 {
+    fn number(&mut self, value: u64, base: u64, least: u32) {
+        let rest = value.checked_div(base).unwrap_or_default();
+        if rest != 0 || least > 1 {
             // At most 19 times.
-            self.decimal(value / 10);
+            self.number(rest, base, least.saturating_sub(1));
         }
-        self.byte(b'0' + (value % 10) as u8)
+        let digit = (value - rest * base) as u8;
+        self.byte(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
     }
 }
 
@@ -112,20 +100,35 @@ impl Default for Text {
 mod tests {
     use super::*;
 
-    #[test]
-    fn numbers() {
+    fn text(template: &[u8], values: &[u64]) -> String {
         let mut text = Text::new();
-        text.hex(0xab, 4).text(" ").decimal(0).text(" ").decimal(u64::MAX).text(" ").quoted(b"ok\0\0");
-        text.with(b" a \x81 b \xa1 \x80\x9f", &[2, u64::MAX]);
-        let last = "a ffffffffffffffff b 18446744073709551615 00000000000000020000000000000000";
-        assert_eq!(text.as_bytes(), format!("00ab 0 18446744073709551615 'ok' {last}").as_bytes());
+        let mut name = [0; NAME_BYTES];
+        name[..2].copy_from_slice(b"ok");
+        text.with(template, &name, values);
+        String::from_utf8(text.as_bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn values() {
+        let mut values = [0; 64];
+        (values[1], values[31], values[63]) = (u64::MAX, 10, 0xab);
+        assert_eq!(text(b"a \xc0 \xdf \xc1 @", &values), "a 0 10 18446744073709551615 'ok'");
+        assert_eq!(text(b"\x81 b \xbf", &values), "ffffffffffffffff b 00000000000000ab");
+        assert_eq!(text(b"\xc1 \x81", &[7]), "0 -", "there is no such value");
+    }
+
+    #[test]
+    fn parts_that_are_left_out() {
+        let template = b"it \xe0runs \xc1\xe1 waits \xc1@\xff now\xfe, at last";
+        assert_eq!(text(template, &[1, 7]), "it runs 7 now");
+        assert_eq!(text(template, &[2, 7]), "it  waits 7'ok' now");
+        assert_eq!(text(template, &[1 << 30]), "it  now, at last");
     }
 
     #[test]
     fn what_does_not_fit_is_cut() {
-        let mut text = Text::new();
-        text.text(&"x".repeat(TEXT_BYTES - 1)).text("yz");
-        assert_eq!(text.as_bytes().len(), TEXT_BYTES);
-        assert_eq!(text.as_bytes().last(), Some(&b'y'));
+        let text = text(format!("{}yz", "x".repeat(TEXT_BYTES - 1)).as_bytes(), &[]);
+        assert_eq!(text.len(), TEXT_BYTES);
+        assert!(text.ends_with("xy"));
     }
 }

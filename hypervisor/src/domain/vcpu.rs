@@ -49,12 +49,11 @@ impl LastCalls {
         }
     }
 
-    /// The call `age` calls before the newest.
+    /// The call `age` calls before the newest; id 0: there was none.
     #[must_use]
-    pub fn get(&self, age: usize) -> Option<MadeCall> {
+    pub fn get(&self, age: usize) -> MadeCall {
         let next = self.newest.get() as usize / size_of::<MadeCall>();
-        let call = self.calls[next.wrapping_sub(1 + age) % LAST_CALLS].get();
-        (call.id != 0).then_some(call)
+        self.calls[next.wrapping_sub(1 + age) % LAST_CALLS].get()
     }
 
     fn forget(&self) {
@@ -198,15 +197,11 @@ impl Vcpu {
         self.set_area(None);
         self.trap_table.set(TrapTable::NONE);
         self.short_ways.set(ShortWays::NONE);
-        for word in [
-            &self.event_entry,
-            &self.system_call_entry,
-            &self.double_fault_stack,
-            &self.stolen,
-            &self.hidden_faults,
-        ] {
-            word.set(0);
-        }
+        self.event_entry.set(0);
+        self.system_call_entry.set(0);
+        self.double_fault_stack.set(0);
+        self.stolen.set(0);
+        self.hidden_faults.set(0);
         self.blocked.set(false);
         self.last_calls.forget();
     }

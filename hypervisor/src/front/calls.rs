@@ -380,30 +380,24 @@ pub(super) fn set_deadline(domain: &Domain, vcpu: &Vcpu, deadline_ns: u64) -> Re
 // --- CONS --------------------------------------------------------------------------------------------------
 
 pub(super) fn write_console(domain: &Domain, address: u64, bytes: u64) -> Result<u64, Error> {
-    domain.memory.check(address, bytes, 1)?;
-    let bytes = bytes.min(MAX_CONSOLE_BYTES as u64);
-    if !domain.has_console {
-        return Ok(bytes);
-    }
-    let mut copy = [0; MAX_CONSOLE_BYTES];
-    let copy = &mut copy[..bytes as usize];
-    for (offset, byte) in (0..).zip(&mut *copy) {
-        *byte = domain.memory.load(address + offset)?;
-    }
-    Ok(console::write(domain.number, copy) as u64)
+    let text = domain.memory.shared_bytes(address, bytes)?;
+    let text = text.get(..MAX_CONSOLE_BYTES).unwrap_or(text);
+    Ok(if domain.has_console { console::write(domain.number, text) } else { text.len() } as u64)
 }
 
 pub(super) fn read_console(domain: &Domain, address: u64, room: u64) -> Result<u64, Error> {
-    domain.memory.check(address, if mutant!(ConsoleUnchecked) { room & 127 } else { room }, 1)?;
-    let room = room.min(MAX_CONSOLE_BYTES as u64);
-    for offset in 0..room {
+    let room = if mutant!(ConsoleUnchecked) { room & 127 } else { room };
+    let room = domain.memory.shared_bytes(address, room)?;
+    let mut read = 0;
+    for place in room.iter().take(MAX_CONSOLE_BYTES) {
         if mutant!(ConsoleStoresMore) {
-            domain.memory.store(address + offset, 0u8)?;
+            place.store(0, Ordering::Relaxed);
         }
-        let Some(byte) = console::take(domain.number) else { return Ok(offset) };
-        domain.memory.store(address + offset, byte)?;
+        let Some(byte) = console::take(domain.number) else { break };
+        place.store(byte, Ordering::Relaxed);
+        read += 1;
     }
-    Ok(room)
+    Ok(read)
 }
 
 // --- SCHED -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ use crate::mmu::is_reserved;
 use crate::mmu::memory::{GuestTable, GuestTables, HostPage, PageKind};
 use crate::sched::Seat;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use pvops_abi::error::Error;
 use system_image::layout::MAX_DEVICES;
 
@@ -144,6 +144,16 @@ impl GuestMemory {
         // SAFETY: in the window, aligned, and no Rust object is there.
         unsafe { (at as *mut T).write_volatile(value) };
         Ok(())
+    }
+
+    /// Bytes shared with the guest.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`].
+    pub fn shared_bytes(&self, address: u64, bytes: u64) -> Result<&'static [AtomicU8], Error> {
+        let at = self.at(address, bytes, 1)?;
+        // SAFETY: in the window, which stays while the domain runs, and this is used only then.
+        Ok(unsafe { core::slice::from_raw_parts(at as *const AtomicU8, bytes as usize) })
     }
 
     /// A word shared with the guest.

@@ -29,7 +29,7 @@ pub(super) enum Choice {
     /// The next domain gets the focus.
     Next,
     /// This domain gets the focus.
-    Focus(u16),
+    Focus(u8),
     /// See [`Order`].
     Order(Order),
     /// All domains are shown.
@@ -40,36 +40,27 @@ pub(super) enum Choice {
     Unknown,
 }
 
-/// See the module.
-#[derive(Debug)]
-pub(super) struct Menu {
-    is_open: bool,
-}
+/// The menu's keys, but for the domains' numbers.
+const KEYS: [(u8, Choice); 8] = [
+    (ESCAPE_KEY, Choice::Next),
+    (b'p', Choice::Order(Order::Pause)),
+    (b'c', Choice::Order(Order::Continue)),
+    (b'r', Choice::Order(Order::Restart)),
+    (b'd', Choice::Order(Order::Dump)),
+    (b'l', Choice::List),
+    (b't', Choice::Input(ESCAPE_KEY)),
+    (ESCAPE, Choice::Back),
+];
 
-impl Menu {
-    /// The menu is closed.
-    pub(super) const fn new() -> Self {
-        Self { is_open: false }
+/// What the operator asks for by a key, while the menu is open or not. Inlined, it is repeated for each choice.
+#[inline(never)]
+pub(super) fn choice(is_open: bool, key: u8) -> Choice {
+    if !is_open {
+        return if key == ESCAPE_KEY { Choice::Open } else { Choice::Input(key) };
     }
-
-    /// What the operator asks for by the next key. Inlined, it is repeated for each choice.
-    #[inline(never)]
-    pub(super) fn key(&mut self, key: u8) -> Choice {
-        if !core::mem::take(&mut self.is_open) {
-            self.is_open = key == ESCAPE_KEY;
-            return if self.is_open { Choice::Open } else { Choice::Input(key) };
-        }
-        match key {
-            ESCAPE_KEY => Choice::Next,
-            b'1'..=b'9' if usize::from(key - b'1') < MAX_DOMAINS => Choice::Focus(u16::from(key - b'1')),
-            b'p' => Choice::Order(Order::Pause),
-            b'c' => Choice::Order(Order::Continue),
-            b'r' => Choice::Order(Order::Restart),
-            b'd' => Choice::Order(Order::Dump),
-            b'l' => Choice::List,
-            b't' => Choice::Input(ESCAPE_KEY),
-            ESCAPE => Choice::Back,
-            _ => Choice::Unknown,
-        }
+    let domain = key.wrapping_sub(b'1');
+    if usize::from(domain) < MAX_DOMAINS {
+        return Choice::Focus(domain);
     }
+    KEYS.iter().find(|(this, _)| *this == key).map_or(Choice::Unknown, |(_, choice)| *choice)
 }

@@ -1,17 +1,18 @@
 //! The console, shared by all domains that have one.
 //!
 //! Output: what a domain writes goes into its ring, as far as there is room ([`write`]), and from the rings into the
-//! UART whenever its transmitter is empty ([`pump`]): by who just wrote, or by its interrupt, which CPU 0 takes. So
-//! nobody waits for the line, and a CPU is in here for the 16 bytes of a FIFO, or of three at most. An emulator's UART is
+//! UART whenever its transmitter is empty: by who just wrote, or by its interrupt, which CPU 0 takes ([`send`]). So
+//! nobody waits for the line, and who holds the console does so for the 16 bytes of a FIFO. An emulator's UART is
 //! empty again at once; CPU 0 then sends no more than every [`PAUSE_NS`], lest a flood on another CPU take all its
 //! time.
 //!
 //! [`output`] decides which byte is next. Input goes to the domain with the focus or, behind Ctrl-T, to the
 //! [`operator`]'s menu.
 //!
-//! The hypervisor itself speaks by [`try_line`] about a domain, and by [`print`] when it boots or ends: that waits for
+//! The hypervisor itself speaks by [`say`] about a domain, and by [`print`] when it boots or ends: that waits for
 //! the line, byte by byte, a bounded time.
 
+pub mod boot;
 mod menu;
 mod operator;
 mod output;
@@ -20,122 +21,104 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use super::registry::{MAX_DOMAINS, NEVER};
+use super::registry::NEVER;
 use super::text::Text;
-use super::{NAME_BYTES, turn};
-use crate::arch::x86_64::console::{self as device, Interrupt, Offer};
+use super::turn;
+use crate::arch::x86_64::console::{self as device, Uart};
 use crate::arch::x86_64::time;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use core::mem;
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 pub use operator::take;
 use output::Output;
 use spin::{Mutex, MutexGuard};
 
-static OUTPUT: Mutex<Output> = Mutex::new(Output::new());
+static CONSOLE: Mutex<Console> = Mutex::new(Console { uart: Uart::none(), taken: 0, output: Output::new() });
 
 /// Domains with a console, one bit each.
-static MEMBERS: AtomicU32 = AtomicU32::new(0);
-static FOCUS: AtomicU32 = AtomicU32::new(0);
+static MEMBERS: AtomicU8 = AtomicU8::new(0);
+static FOCUS: AtomicU8 = AtomicU8::new(0);
 
-/// Everything was written out: only [`print`] writes from now on.
-static ENDED: AtomicBool = AtomicBool::new(false);
-/// When the UART took bytes last.
-static TAKEN_NS: AtomicU64 = AtomicU64::new(0);
-/// A UART that takes nothing for that long has nobody at the other end and holds back what it gets. What does not fit
-/// any more is lost then, so that no guest waits for ever (CONS-002).
-const STALLED_NS: u64 = 5_000_000_000;
 /// The tick at which CPU 0 sends again, [`NEVER`] if it waits for the UART's interrupt or nothing is to be sent.
 static NEXT: AtomicU64 = AtomicU64::new(NEVER);
 /// About what a line of 115200 baud needs for the bytes of a FIFO.
 const PAUSE_NS: u32 = 1_000_000;
-/// For the CPU at the UART: another one has something to send.
-static NOTE: AtomicBool = AtomicBool::new(false);
 
-/// Others hold the output for some microseconds; a guest that writes meanwhile is told to come again. Who needs the
-/// UART as well takes that first.
+/// A UART that takes nothing for that long has nobody at the other end and holds back what it gets. What does not fit
+/// any more is lost then, so that no guest waits for ever (CONS-002).
+const STALLED_NS: u32 = 4_000_000_000;
+
+/// A guest that writes while others hold the console for some microseconds is told to come again.
 const SHORT: u32 = 1_000;
-/// Who must get the output. A fault while this very CPU holds it goes on without.
+/// Who must get the console. A fault while this very CPU holds it goes on without.
 const LONG: u32 = 1_000_000;
 
+/// What is shared, and held for microseconds.
+#[repr(C)]
+struct Console {
+    uart: Uart,
+    /// The tick at which the UART took bytes last.
+    taken: u64,
+    output: Output,
+}
+
 #[inline(never)]
-fn lock(attempts: u32) -> Option<MutexGuard<'static, Output>> {
-    if ENDED.load(Ordering::Relaxed) {
-        return None;
-    }
+fn lock(attempts: u32) -> Option<MutexGuard<'static, Console>> {
     (0..attempts).find_map(|_| {
         core::hint::spin_loop();
-        OUTPUT.try_lock()
+        CONSOLE.try_lock()
     })
 }
 
 fn focus() -> usize {
-    FOCUS.load(Ordering::Relaxed) as usize % MAX_DOMAINS
-}
-
-/// Tells the console of a domain. Boot only.
-pub fn introduce(domain: u16, name: [u8; NAME_BYTES]) {
-    OUTPUT.lock().add_domain(domain.into(), name);
-}
-
-/// Gives a domain the console; the first one gets the focus. Boot only.
-pub fn join(domain: u16) {
-    if MEMBERS.fetch_or(1 << u32::from(domain), Ordering::Relaxed) == 0 {
-        FOCUS.store(domain.into(), Ordering::Relaxed);
-    }
+    FOCUS.load(Ordering::Relaxed).into()
 }
 
 /// Takes what a domain writes, as far as there is room now; returns how many bytes.
-pub fn write(domain: u16, text: &[u8]) -> usize {
-    if !device::is_present() {
-        return text.len();
+pub fn write(domain: u16, text: &[AtomicU8]) -> usize {
+    let Some(mut console) = lock(SHORT) else { return 0 };
+    let accepted = console.output.source(domain.into()).accept(text);
+    console.pump_for(accepted, text.len())
+}
+
+/// Puts a whole line about the domain `about` behind what the source `to` wrote, without its tag: a template, and words.
+/// False: there is no room now.
+#[inline(never)]
+pub fn say(to: usize, about: u16, template: &[u8], values: &[u64], words: &str) -> bool {
+    let Some(mut console) = lock(LONG) else { return false };
+    let mut text = Text::new();
+    text.with(template, &console.output.source(about.into()).name, values);
+    words.bytes().for_each(|byte| text.byte(byte));
+    let is_accepted = console.output.source(to).accept_line(text.as_bytes());
+    console.pump_for(is_accepted.into(), 1) != 0
+}
+
+impl Console {
+    /// Fills the UART if it is empty, after somebody brought `all`, of which there was room for `accepted`. How much is
+    /// off their hands.
+    #[inline(never)]
+    fn pump_for(&mut self, accepted: usize, all: usize) -> usize {
+        self.pump(false);
+        let is_stalled = time::now().saturating_sub(self.taken) > time::ticks(STALLED_NS);
+        if accepted == 0 && is_stalled { all } else { accepted }
     }
-    let number = usize::from(domain) % MAX_DOMAINS;
-    let accepted = lock(SHORT).map_or(0, |mut output| output.source(number).accept(text));
-    pump();
-    let is_stalled = || time::now_ns_by_call().saturating_sub(TAKEN_NS.load(Ordering::Relaxed)) > STALLED_NS;
-    if accepted == 0 && is_stalled() { text.len() } else { accepted }
-}
 
-/// Puts a whole line about a domain, without its tag, behind what that wrote. False: there is no room now.
-pub fn try_line(domain: u16, text: &[u8]) -> bool {
-    put_line(usize::from(domain) % MAX_DOMAINS, text)
-}
-
-fn put_line(number: usize, text: &[u8]) -> bool {
-    if !device::is_present() {
-        return true;
-    }
-    let accepted = lock(SHORT).is_some_and(|mut output| output.source(number).accept_line(text));
-    pump();
-    accepted
-}
-
-/// Fills the UART if it is empty. It interrupts when it is, if there is more to send. Nobody waits here: who finds
-/// another CPU at the UART leaves it a note, and that looks again.
-fn pump() -> Offer {
-    const MOST_ROUNDS: u32 = 3;
-    for round in 1..=MOST_ROUNDS {
-        NOTE.store(true, Ordering::SeqCst);
-        let interrupt = || match NEXT.load(Ordering::SeqCst) {
-            // Enough of the others' work: CPU 0 finds what they left.
-            _ if round == MOST_ROUNDS => Interrupt::Always,
-            NEVER => Interrupt::ForMore,
-            _ => Interrupt::Never,
-        };
-        let offer = device::offer(interrupt, |room| {
-            NOTE.store(false, Ordering::SeqCst);
-            lock(LONG).map_or(0, |mut output| output.fill(focus(), room))
-        });
-        if matches!(offer, Offer::Held | Offer::Busy) {
-            return offer;
+    /// Fills the UART if it is empty. It interrupts when it is, if there may be more to send: not when it is empty at
+    /// once, which the CPU at the UART finds out.
+    #[inline(never)]
+    fn pump(&mut self, is_at_uart: bool) {
+        let focus = focus();
+        let mut is_more = true;
+        if device::is_empty() {
+            self.taken = time::now();
+            is_more = (0..self.uart.room()).all(|_| self.output.next(focus).map(device::send).is_some());
         }
-        TAKEN_NS.store(time::now_ns_by_call(), Ordering::Relaxed);
-        // Who leaves a note after this finds the UART free.
-        fence(Ordering::SeqCst);
-        if !NOTE.load(Ordering::SeqCst) {
-            return offer;
+        if is_at_uart {
+            let is_at_once = is_more && device::is_empty();
+            NEXT.store(if is_at_once { time::tick_in(PAUSE_NS) } else { NEVER }, Ordering::Relaxed);
+            turn::wake_at(next_tick());
         }
+        self.uart.allow_transmit(is_more && next_tick() == NEVER);
     }
-    Offer::More
 }
 
 /// The tick at which [`send`] is due, on CPU 0.
@@ -145,12 +128,10 @@ pub fn next_tick() -> u64 {
 }
 
 /// Sends what waits; on CPU 0, because the UART's interrupt or its own timer asks for it.
+#[inline(never)]
 pub fn send() {
-    NEXT.store(NEVER, Ordering::SeqCst);
-    if pump() == Offer::More
-        && device::silence_if_empty(|| NEXT.store(time::tick_in(PAUSE_NS), Ordering::SeqCst))
-    {
-        turn::wake_at(next_tick());
+    if let Some(mut console) = lock(LONG) {
+        console.pump(true);
     }
 }
 
@@ -168,40 +149,29 @@ pub fn serve() {
         }
         send();
     }
-    device::interrupt_again();
-}
-
-/// Writes out what all rings hold, and closes them: the machine is about to end. Waits for the line.
-pub fn drain() {
-    if let Some(mut line) = device::polled() {
-        if let Some(mut output) = lock(LONG) {
-            output.end();
-            let focus = focus();
-            while output.next(focus).is_some_and(|byte| line.put(byte)) {}
-        }
-        line.wait_until_sent();
+    if let Some(console) = lock(LONG) {
+        console.uart.interrupt_anew();
     }
-    ENDED.store(true, Ordering::Relaxed);
 }
 
-/// Prints text of the hypervisor; a line feed gets its carriage return.
+/// Writes out what all rings hold: the machine is about to end. Waits for the line. From now on only [`print`] writes.
+pub fn drain() {
+    if let Some(mut console) = lock(LONG) {
+        console.output.finish();
+        let focus = focus();
+        while console.output.next(focus).is_some_and(device::put) {}
+        mem::forget(console);
+    }
+    device::wait_until_sent();
+}
+
+/// Prints text of the hypervisor; a line feed gets its carriage return. For boot and end, when nobody else writes.
 pub fn print(text: &str) {
     print_bytes(text.as_bytes());
 }
 
 /// Prints bytes as [`print`] does. Gives up at the first one that does not go out in time.
+#[inline(never)]
 pub fn print_bytes(text: &[u8]) {
-    let Some(mut line) = device::polled() else { return };
-    if let Some(mut output) = lock(LONG) {
-        _ = output.take_staged().iter().all(|byte| line.put(*byte));
-        if let Some(last) = text.last() {
-            output.bypassed(*last);
-        }
-    }
-    _ = text.iter().all(|byte| (*byte != b'\n' || line.put(b'\r')) && line.put(*byte));
-}
-
-/// Prints a number in decimal.
-pub fn print_decimal(value: u64) {
-    print_bytes(Text::new().decimal(value).as_bytes());
+    _ = text.iter().all(|byte| (*byte != b'\n' || device::put(b'\r')) && device::put(*byte));
 }

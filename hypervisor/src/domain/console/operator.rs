@@ -1,115 +1,143 @@
 //! Input: to the domain with the focus, or to the operator's menu.
 
-use super::menu::{Choice, Menu, Order};
+use super::menu::{Choice, Order, choice};
 use super::output::OPERATOR;
-use super::ring::Ring;
 use super::{FOCUS, MEMBERS};
 use crate::domain::lifecycle::{self, State};
 use crate::domain::registry::{self, MAIL_CONSOLE, MAX_DOMAINS};
-use crate::domain::text::Text;
 use crate::sched::VcpuId;
-use core::sync::atomic::Ordering;
-use spin::Mutex;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 /// Bytes kept for a domain that does not read (CONS-004).
 const INPUT_BYTES: usize = 256;
 
-/// Bytes received and not yet read.
-static INPUT: Mutex<[Ring<INPUT_BYTES>; MAX_DOMAINS]> = Mutex::new([const { Ring::new() }; MAX_DOMAINS]);
-static MENU: Mutex<Menu> = Mutex::new(Menu::new());
+/// Bytes received and not yet read. The CPU at the UART puts them there and the domain's takes them: a place is the
+/// one's or the other's.
+static INPUT: [Input; MAX_DOMAINS] = [const { Input::new() }; MAX_DOMAINS];
+/// Whether the next key is the menu's.
+static IS_OPEN: AtomicBool = AtomicBool::new(false);
 
-/// Takes the oldest byte of a domain.
-pub fn take(domain: u16) -> Option<u8> {
-    INPUT.lock()[usize::from(domain) % MAX_DOMAINS].pop()
+struct Input {
+    /// Place of the oldest byte, modulo the size.
+    first: AtomicU32,
+    /// Place of the next one, likewise.
+    end: AtomicU32,
+    bytes: [AtomicU8; INPUT_BYTES],
 }
 
-/// Does what a received byte asks for.
+impl Input {
+    const fn new() -> Self {
+        let bytes = [const { AtomicU8::new(0) }; INPUT_BYTES];
+        Self { first: AtomicU32::new(0), end: AtomicU32::new(0), bytes }
+    }
+
+    /// The newest is lost when there is no room.
+    fn push(&self, byte: u8) {
+        let end = self.end.load(Ordering::Relaxed);
+        if end.wrapping_sub(self.first.load(Ordering::Acquire)) < INPUT_BYTES as u32 {
+            self.bytes[end as usize % INPUT_BYTES].store(byte, Ordering::Relaxed);
+            self.end.store(end.wrapping_add(1), Ordering::Release);
+        }
+    }
+
+    fn pop(&self) -> Option<u8> {
+        let first = self.first.load(Ordering::Relaxed);
+        if self.end.load(Ordering::Acquire) == first {
+            return None;
+        }
+        let byte = self.bytes[first as usize % INPUT_BYTES].load(Ordering::Relaxed);
+        self.first.store(first.wrapping_add(1), Ordering::Release);
+        Some(byte)
+    }
+}
+
+/// Takes the oldest byte of a domain; on its CPU.
+pub fn take(domain: u16) -> Option<u8> {
+    INPUT[usize::from(domain) % MAX_DOMAINS].pop()
+}
+
+/// Does what a received byte asks for. On one CPU only.
 pub(super) fn receive(byte: u8) {
-    let choice = MENU.lock().key(byte);
-    let focus = FOCUS.load(Ordering::Relaxed) as u16;
+    let choice = choice(IS_OPEN.load(Ordering::Relaxed), byte);
+    IS_OPEN.store(choice == Choice::Open, Ordering::Relaxed);
+    let focus = FOCUS.load(Ordering::Relaxed).into();
     match choice {
         Choice::Input(byte) => keep(focus, byte),
         Choice::Open => tell(
             focus,
-            "@ | ^T next, 1-8 domain, l list | p pause, c continue, r restart, d dump | t send ^T, Esc back",
-            "",
+            b"pvops: @ | ^T next, 1-8 domain, l list | p pause, c continue, r restart, d dump | t send ^T, Esc back",
+            0,
         ),
         Choice::Next => focus_next(focus),
-        Choice::Focus(domain) => give_focus(domain),
+        Choice::Focus(domain) => give_focus(domain.into()),
         Choice::Order(order) => obey(order, focus),
         Choice::List => list(focus),
-        Choice::Back => tell(focus, "back to @", ""),
-        Choice::Unknown => tell(focus, "the menu has no such key; back", ""),
+        Choice::Back => tell(focus, b"pvops: back to @", 0),
+        Choice::Unknown => tell(focus, b"pvops: the menu has no such key; back", 0),
     }
 }
 
 /// Keeps a byte for a domain; the newest is lost when that does not read.
 fn keep(domain: u16, byte: u8) {
-    INPUT.lock()[usize::from(domain) % MAX_DOMAINS].push(byte);
+    INPUT[usize::from(domain) % MAX_DOMAINS].push(byte);
     registry::post(VcpuId { domain, vcpu: 0 }, MAIL_CONSOLE);
 }
 
-/// Shows a line to the operator, in which `@` stands for the name of `domain` and `%` for its number. One that finds no
-/// room, behind many keys at once, is left out.
+/// Shows a line to the operator, a template with `flags` and the number of `domain` as values. One that finds no room,
+/// behind many keys at once, is left out.
 #[inline(never)]
-fn tell(domain: u16, words: &str, more: &str) {
-    let mut line = Text::of("pvops: ");
-    for byte in words.as_bytes() {
-        match *byte {
-            b'@' => line.quoted(&registry::name_of(domain)),
-            b'%' => line.decimal(u64::from(domain) + 1),
-            byte => line.byte(byte),
-        };
-    }
-    super::put_line(OPERATOR, line.text(more).as_bytes());
+fn tell(domain: u16, words: &[u8], flags: u64) {
+    super::say(OPERATOR, domain, words, &[flags, u64::from(domain) + 1], "");
 }
 
 fn is_member(domain: u16) -> bool {
-    MEMBERS.load(Ordering::Relaxed) >> domain & 1 != 0
+    MEMBERS.load(Ordering::Relaxed) >> (domain % 8) & 1 != 0
 }
 
 fn focus_next(focus: u16) {
-    let mut others = (1..=MAX_DOMAINS as u16).map(|step| (focus + step) % MAX_DOMAINS as u16);
-    if let Some(next) = others.find(|domain| is_member(*domain)) {
-        give_focus(next);
-    }
+    let behind = MEMBERS.load(Ordering::Relaxed).rotate_right(u32::from(focus) + 1);
+    give_focus((focus + 1 + behind.trailing_zeros() as u16) % MAX_DOMAINS as u16);
 }
 
 fn give_focus(domain: u16) {
-    if !is_member(domain) {
-        tell(domain, "there is no domain % with a console", "");
-        return;
+    let is_member = is_member(domain);
+    if is_member {
+        FOCUS.store(domain as u8, Ordering::Relaxed);
     }
-    FOCUS.store(domain.into(), Ordering::Relaxed);
-    tell(domain, "@ has the focus", "");
+    tell(
+        domain,
+        b"pvops: \xe0there is no domain \xc1 with a console\xe1@ has the focus",
+        1 << u32::from(is_member),
+    );
 }
 
 fn obey(order: Order, domain: u16) {
-    let is_for_it = order == Order::Restart || lifecycle::state(domain) != Some(State::Stopped);
-    let (words, act): (_, fn(u16)) = match order {
-        Order::Pause => ("@: pause", lifecycle::pause),
-        Order::Continue => ("@: continue", lifecycle::resume),
-        Order::Restart => ("@: restart", lifecycle::restart),
-        Order::Dump => ("@: dump", lifecycle::dump),
-    };
-    tell(domain, words, if is_for_it { "" } else { " is not for a domain that has stopped" });
-    if is_for_it {
-        act(domain);
+    let is_refused = lifecycle::state(domain) == State::Stopped && order != Order::Restart;
+    tell(
+        domain,
+        b"pvops: @: \xe0pause\xe1continue\xe2restart\xe3dump\xe4 is not for a domain that has stopped",
+        1 << order as u32 | u64::from(is_refused) << 4,
+    );
+    if is_refused {
+        return;
+    }
+    match order {
+        Order::Pause => lifecycle::pause(domain),
+        Order::Continue => lifecycle::resume(domain),
+        Order::Restart => lifecycle::restart(domain),
+        Order::Dump => lifecycle::dump(domain),
     }
 }
 
 fn list(focus: u16) {
     for domain in 0..registry::domain_count().min(MAX_DOMAINS as u32) as u16 {
-        let words = match lifecycle::state(domain) {
-            Some(State::Running) => "% @ running",
-            Some(State::Paused) => "% @ paused",
-            Some(State::Stopped) | None => "% @ stopped",
-        };
-        let more = match (domain == focus, is_member(domain)) {
-            (true, _) => ", has the focus",
-            (_, false) => ", no console",
-            _ => "",
-        };
-        tell(domain, words, more);
+        let flags = 1 << lifecycle::state(domain) as u32
+            | u64::from(domain == focus) << 3
+            | u64::from(domain != focus && !is_member(domain)) << 4;
+        tell(
+            domain,
+            b"pvops: \xc1 @ \xe0running\xe1paused\xe2stopped\xe3, has the focus\xe4, no console",
+            flags,
+        );
     }
 }

@@ -12,67 +12,55 @@
 //! domain's name. Bytes that move a terminal's cursor are left to the domain with the focus: from others they would
 //! spoil the lines around. With one domain, bytes go out as they come.
 
+use super::ring::Ring;
 use super::source::{OWN_LINE_BYTES, Source, visible};
 use crate::domain::NAME_BYTES;
 use crate::domain::registry::MAX_DOMAINS;
-use heapless::Vec;
 
-/// Most bytes taken from a source at once.
-const PIECE_BYTES: usize = 120;
+/// Most bytes taken from a source at once: a line of the hypervisor is one piece.
+pub(super) const PIECE_BYTES: u32 = OWN_LINE_BYTES;
 /// Lines that go before an unfinished one of the domain with the focus.
 const PATIENCE: u8 = 3;
 /// Number of the operator's source.
 pub(super) const OPERATOR: usize = MAX_DOMAINS;
+const SOURCES: usize = MAX_DOMAINS + 1;
+/// Number of no source.
+const NOBODY: usize = SOURCES;
 
-const LINE_END: &[u8] = b"\r\n";
 const TAG_BYTES: usize = NAME_BYTES + 3;
-/// The end of the line before, and a piece with its tag and a line end, or a line of the hypervisor.
-const STAGED_BYTES: usize = 160;
-const _: () = assert!(2 * LINE_END.len() + TAG_BYTES + PIECE_BYTES - 1 <= STAGED_BYTES);
-const _: () = assert!(2 * LINE_END.len() + OWN_LINE_BYTES <= STAGED_BYTES);
-
-/// How a piece is shown.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Style {
-    /// As it is: there is one domain only.
-    Raw,
-    /// Of the domain with the focus.
-    Focused,
-    /// Of another domain.
-    Other,
-    /// A line of the hypervisor.
-    Own,
-}
+/// Room for the end of the line before, a tag, a piece and its end: all that is staged at a time.
+const STAGED_BYTES: usize = 256;
+const _: () = assert!(STAGED_BYTES > 2 + TAG_BYTES + PIECE_BYTES as usize);
 
 /// See the module.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Output {
-    sources: [Source; MAX_DOMAINS + 1],
-    staged: Vec<u8, STAGED_BYTES>,
-    /// Bytes of `staged` that went out.
-    sent: usize,
     /// Whose unfinished line the terminal shows.
-    open: Option<usize>,
-    /// The domain that was served last.
+    open: usize,
+    /// The source that was served last.
     turn: usize,
+    /// Bytes of an unfinished line that go out whoever has the focus.
+    most_unfinished: u32,
     /// Lines that went before an unfinished one.
     passed: u8,
-    domains: usize,
-    is_ending: bool,
+    domains: u8,
+    /// What goes out next.
+    staged: Ring<STAGED_BYTES>,
+    sources: [Source; SOURCES],
 }
 
 impl Output {
     /// Nobody wrote anything.
     pub(super) const fn new() -> Self {
         Self {
-            sources: [const { Source::new() }; MAX_DOMAINS + 1],
-            staged: Vec::new(),
-            sent: 0,
-            open: None,
+            open: NOBODY,
             turn: 0,
+            most_unfinished: 1,
             passed: 0,
             domains: 0,
-            is_ending: false,
+            staged: Ring::new(),
+            sources: [const { Source::new() }; SOURCES],
         }
     }
 
@@ -80,6 +68,9 @@ impl Output {
     pub(super) fn add_domain(&mut self, domain: usize, name: [u8; NAME_BYTES]) {
         self.sources[domain % MAX_DOMAINS].name = name;
         self.domains += 1;
+        if self.domains > 1 {
+            self.most_unfinished = PIECE_BYTES;
+        }
     }
 
     /// The ring of a domain, or of the [`OPERATOR`].
@@ -88,147 +79,90 @@ impl Output {
     }
 
     /// From now on everything goes out, unfinished lines too.
-    pub(super) fn end(&mut self) {
-        self.is_ending = true;
+    pub(super) fn finish(&mut self) {
+        self.most_unfinished = 1;
     }
 
-    /// Takes what goes out next, `focus` having the focus. Fewer bytes than asked for: there are no more now.
-    pub(super) fn fill(&mut self, focus: usize, target: &mut [u8]) -> usize {
-        let places = target.iter_mut();
-        places.map_while(|place| self.next(focus).map(|byte| *place = byte)).count()
-    }
-
-    /// The next byte, if there is one now.
+    /// The next byte, `focus` having the focus, if there is one now.
     #[inline(never)]
     pub(super) fn next(&mut self, focus: usize) -> Option<u8> {
-        loop {
-            if let Some(byte) = self.staged.get(self.sent) {
-                self.sent += 1;
-                return Some(*byte);
-            }
+        while self.staged.len() == 0 {
             if !self.stage(focus) {
                 return None;
             }
         }
-    }
-
-    /// Takes what is staged and has not gone out.
-    pub(super) fn take_staged(&mut self) -> &[u8] {
-        let from = core::mem::replace(&mut self.sent, self.staged.len());
-        self.staged.get(from..).unwrap_or_default()
-    }
-
-    /// Whether the terminal shows an unfinished line, once what is staged has gone out.
-    #[cfg(test)]
-    pub(super) fn is_in_line(&self) -> bool {
-        self.open.is_some()
-    }
-
-    /// The hypervisor wrote to the terminal past the rings; `last` was the last byte.
-    pub(super) fn bypassed(&mut self, last: u8) {
-        self.open = (last != b'\n').then_some(OPERATOR);
+        Some(self.staged.pop())
     }
 
     /// Stages the next piece. False: nothing is to go out now. Each piece takes bytes from a ring, so there are not
     /// more pieces than bytes.
     fn stage(&mut self, focus: usize) -> bool {
-        let Some(number) = self.choose(focus).map(|number| number.min(OPERATOR)) else { return false };
-        self.staged.clear();
-        self.sent = 0;
-        if number != OPERATOR {
-            self.turn = number;
+        let number = self.choose(focus);
+        let Some(source) = self.sources.get_mut(number) else { return false };
+        self.turn = number;
+        let (bytes, is_own) = source.next_run();
+        let is_raw = !is_own && self.domains < 2;
+        let is_harmless = is_own || number != focus;
+        let staged = &mut self.staged;
+        if !is_raw && (is_own || self.open != number) {
+            if self.open != NOBODY {
+                staged.push(b'\r');
+                staged.push(b'\n');
+            }
+            if !is_own {
+                staged.push(b'[');
+                source.name.iter().take_while(|byte| **byte != 0).for_each(|byte| staged.push(*byte));
+                staged.push(b']');
+                staged.push(b' ');
+            }
         }
-        if number == focus {
-            self.passed = 0;
-        }
-        let style = if self.sources[number].take_own_line() {
-            Style::Own
-        } else if self.domains < 2 {
-            Style::Raw
-        } else if number == focus {
-            Style::Focused
-        } else {
-            Style::Other
-        };
-        if style == Style::Own || style != Style::Raw && self.open != Some(number) {
-            self.end_line();
-        }
-        let most = if style == Style::Own { OWN_LINE_BYTES + 1 } else { PIECE_BYTES };
-        for _ in 0..most {
-            let Some(byte) = self.sources[number].take() else { break };
-            self.show(number, style, byte);
+        self.open = number;
+        for _ in 0..bytes.min(PIECE_BYTES) {
+            let mut byte = source.take(is_own);
+            if !is_raw {
+                // The one before a line feed is added below.
+                if byte == b'\r' && (is_harmless || source.is_at_line_end()) {
+                    continue;
+                }
+                if byte == b'\n' {
+                    staged.push(b'\r');
+                }
+                if is_harmless {
+                    byte = visible(byte);
+                }
+            }
+            staged.push(byte);
             if byte == b'\n' {
+                self.open = NOBODY;
                 break;
             }
         }
         true
     }
 
-    /// Whose turn it is.
-    fn choose(&mut self, focus: usize) -> Option<usize> {
-        if let Some(owner) = self.open
-            && self.sources[owner].has_line()
-        {
-            return Some(owner);
+    /// Whose turn it is: the source with the highest rank, and of several the first one behind who was served last.
+    fn choose(&mut self, focus: usize) -> usize {
+        let (mut chosen, mut highest) = (NOBODY, 0);
+        let mut is_unfinished = false;
+        for (number, source) in self.sources.iter().enumerate() {
+            let rank = if source.lines != 0 && number == self.open {
+                9
+            } else if source.lines != 0 && number == OPERATOR {
+                7
+            } else if source.lines != 0 || source.len() >= self.most_unfinished {
+                3
+            } else if source.len() != 0 && number == focus {
+                is_unfinished = true;
+                if self.passed == PATIENCE { 5 } else { 1 }
+            } else {
+                continue;
+            };
+            let rank = rank + u8::from(number > self.turn);
+            if rank > highest {
+                (chosen, highest) = (number, rank);
+            }
         }
-        if self.sources[OPERATOR].len() != 0 {
-            return Some(OPERATOR);
-        }
-        let mut others = (1..=MAX_DOMAINS).map(|step| (self.turn + step) % MAX_DOMAINS);
-        let ready = others.find(|number| self.is_ready(*number));
-        let focused = &self.sources[focus.min(OPERATOR)];
-        let is_unfinished = focused.len() != 0 && !self.is_ready(focus);
-        match ready {
-            Some(_) if is_unfinished && self.passed < PATIENCE => self.passed += 1,
-            _ if is_unfinished => return Some(focus),
-            _ => {}
-        }
-        ready
-    }
-
-    /// Whether something may go out whoever has the focus.
-    fn is_ready(&self, number: usize) -> bool {
-        let source = &self.sources[number];
-        let least = if self.domains < 2 || self.is_ending { 1 } else { PIECE_BYTES };
-        source.has_line() || source.len() >= least
-    }
-
-    fn show(&mut self, number: usize, style: Style, byte: u8) {
-        let is_tagged = matches!(style, Style::Focused | Style::Other);
-        // The one before a line feed is added below; at the start of a line it would move nothing.
-        let is_idle = self.open.is_none() || self.sources[number].is_at_line_end();
-        if is_tagged && byte == b'\r' && (style == Style::Other || is_idle) {
-            return;
-        }
-        if is_tagged && self.open.is_none() {
-            self.tag(number);
-        }
-        match (style, byte) {
-            (Style::Raw, _) => self.put(byte),
-            (_, b'\n') => LINE_END.iter().for_each(|byte| self.put(*byte)),
-            (Style::Other, _) => self.put(visible(byte)),
-            (_, _) => self.put(byte),
-        }
-        self.open = (byte != b'\n').then_some(number);
-    }
-
-    fn tag(&mut self, number: usize) {
-        let name = self.sources[number].name;
-        self.put(b'[');
-        name.iter().take_while(|byte| **byte != 0).for_each(|byte| self.put(*byte));
-        self.put(b']');
-        self.put(b' ');
-    }
-
-    fn end_line(&mut self) {
-        if self.open.take().is_some() {
-            LINE_END.iter().for_each(|byte| self.put(*byte));
-        }
-    }
-
-    /// The longest piece fits: see [`STAGED_BYTES`].
-    #[inline(never)]
-    fn put(&mut self, byte: u8) {
-        _ = self.staged.push(byte);
+        self.passed = if is_unfinished && chosen != focus { self.passed + 1 } else { 0 };
+        chosen
     }
 }

@@ -137,9 +137,8 @@ fn dump(context: &Context, limit: Duration) -> Result<(), Failure> {
         "  rip ",
         "  r15 ",
         "  stack ",
-        // The flush that the kernel did not survive: MMU.FLUSH_ALL.
-        "  last call 00040003  rdi 0000000000000001",
-        "  before it ",
+        // The flush that the kernel did not survive: MMU.FLUSH_ALL, and its first argument.
+        "  calls 0000000000040003 0000000000000001 ",
     ] {
         ensure(dump.contains(part), format_args!("the dump lacks {part:?}:\n{dump}"))?;
     }

@@ -112,9 +112,9 @@ impl Machine {
         }
         let id = VcpuId { domain: placed.number, vcpu: 0 };
         registry::boot::add(id, placed.name, placed.cpu, placed.priority, root);
-        console::introduce(placed.number, placed.name);
+        console::boot::introduce(placed.number, placed.name);
         if placed.has_console {
-            console::join(placed.number);
+            console::boot::join(placed.number);
         }
         let filled = bytes_at(memory.phys + filled_start, filled_end - filled_start);
         bytes_at(state + state_bytes, filled_end - filled_start).copy_from_slice(filled);
@@ -193,7 +193,7 @@ impl Place {
             crash_policy: placed.crash_policy,
             restarts: RestartLog::new(),
             chore: Cell::default(),
-            crash: Cell::new(Cause { heading: "", text: "", address: 0 }),
+            crash: Cell::new(Cause::ASKED),
             memory,
             pristine,
             mmu: Mutex::new(Shadow::new(tables, pool)),

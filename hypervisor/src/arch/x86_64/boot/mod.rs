@@ -48,7 +48,7 @@ pub struct Machine {
 
 /// The boot loader's entry: own tables and an own stack as soon as possible, then [`crate::boot::start`].
 pub fn entry(info: &'static mut BootInfo) -> ! {
-    console::start();
+    crate::domain::console::boot::start();
     features::require();
     let mut memory = BootMemory::new(&info.memory_regions);
     let found = acpi::find(info.rsdp_addr.into_option());

@@ -38,8 +38,8 @@ pub fn begin_ring(cpu: usize, phys: u64) {
         page[offset..offset + 8].copy_from_slice(&word.to_le_bytes());
     }
     console::print("pvops: trace of CPU ");
-    console::print_decimal(cpu as u64);
+    console::boot::print_decimal(cpu as u64);
     console::print(" at ");
-    console::print_decimal(phys);
+    console::boot::print_decimal(phys);
     console::print("\n");
 }

@@ -1,0 +1,40 @@
+//! What the console is told before any domain runs.
+
+use super::{CONSOLE, FOCUS, MEMBERS, print_bytes};
+use crate::arch::x86_64::console::Uart;
+use crate::domain::NAME_BYTES;
+use crate::domain::registry::MAX_DOMAINS;
+use crate::domain::text::Text;
+use core::sync::atomic::Ordering;
+
+/// [`MEMBERS`] has a bit for each.
+const _: () = assert!(MAX_DOMAINS == 8);
+
+/// Sets the UART up.
+pub fn start() {
+    CONSOLE.lock().uart = Uart::start();
+}
+
+/// Lets input interrupt.
+pub fn enable_input() {
+    CONSOLE.lock().uart.enable_receive_interrupt();
+}
+
+/// Tells the console of a domain.
+pub fn introduce(domain: u16, name: [u8; NAME_BYTES]) {
+    CONSOLE.lock().output.add_domain(domain.into(), name);
+}
+
+/// Gives a domain the console; the first one gets the focus.
+pub fn join(domain: u16) {
+    if MEMBERS.fetch_or(1 << domain, Ordering::Relaxed) == 0 {
+        FOCUS.store(domain as u8, Ordering::Relaxed);
+    }
+}
+
+/// Prints a number in decimal.
+pub fn print_decimal(value: u64) {
+    let mut text = Text::new();
+    text.decimal(value);
+    print_bytes(text.as_bytes());
+}

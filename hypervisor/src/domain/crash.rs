@@ -1,8 +1,7 @@
 //! The dump of a domain, line by line, and the end of the hypervisor: what a kernel engineer wants to see.
 
-use super::text::Text;
 use super::vcpu::{LAST_CALLS, MadeCall, Vcpu};
-use super::{Domain, NO_NAME, console};
+use super::{Domain, console};
 use crate::arch::x86_64::{Frame, guest, machine, switch};
 use system_image::ExitStatus;
 
@@ -41,7 +40,7 @@ const STACK: usize = CALLS + 2 * LAST_CALLS;
 /// The lines of a dump, as templates over [`Values`]; the cause follows the first one. The first ones, up to those with
 /// all registers, are also the hypervisor's own.
 const LINES: &[u8] = b"pvops: \xe9hypervisor fault, vector \xd0, error \x91, address \x97\
-\xe7domain @ crashed: \xe8domain @ dump: asked for at the console
+\xe7domain @ crashed: \xe8domain @ dump: asked for at the console\xff
   rip \x92  rsp \x95  rfl \x94
   rax \x8b  rbx \x86  rcx \x8c
   rdx \x8d  rsi \x8e  rdi \x8f
@@ -59,7 +58,14 @@ const LINES: &[u8] = b"pvops: \xe9hypervisor fault, vector \xd0, error \x91, add
         \xa8 \xa9 \xaa \xab
         \xac \xad \xae \xaf
 ";
-const LINES_OF_FAULT: u32 = 7;
+const END_OF_REGISTERS: usize = {
+    let (mut at, mut lines) = (0, 0);
+    while lines < 7 {
+        lines += (LINES[at] == b'\n') as u32;
+        at += 1;
+    }
+    at
+};
 
 /// The line that begins at byte `at` of [`LINES`].
 fn line(at: usize) -> Option<&'static [u8]> {
@@ -111,15 +117,7 @@ pub fn hypervisor_fault(frame: &Frame, address: u64) -> ! {
     let mut values = with_registers(frame, address);
     values[0] = 1 << 9;
     console::print("\n");
-    let mut at = 0;
-    for _ in 0..LINES_OF_FAULT {
-        let line = line(at).unwrap_or_default();
-        at += line.len() + 1;
-        let mut text = Text::new();
-        text.with(line, &NO_NAME, &values);
-        console::print_bytes(text.as_bytes());
-        console::print("\n");
-    }
+    console::print_template(&LINES[..END_OF_REGISTERS], &values);
     machine::power_off(ExitStatus::HYPERVISOR_PANICKED)
 }
 
@@ -133,11 +131,7 @@ mod tests {
     }
 
     fn shown(line: &[u8], values: &[u64]) -> String {
-        let mut name = NO_NAME;
-        name[..4].copy_from_slice(b"name");
-        let mut text = Text::new();
-        text.with(line, &name, values);
-        String::from_utf8(text.as_bytes().to_vec()).unwrap()
+        console::text_of(line, "name", values)
     }
 
     #[test]
@@ -171,9 +165,7 @@ mod tests {
         };
         let mut values = with_registers(&frame, 0xadd);
         values[0] = 1 << 9;
-        let text: Vec<String> =
-            lines().take(LINES_OF_FAULT as usize).map(|line| shown(line, &values)).collect();
-        let text = text.join("\n");
+        let text = shown(&LINES[..END_OF_REGISTERS], &values);
         assert!(text.starts_with(
             "pvops: hypervisor fault, vector 13, error 000000000000000e, address 0000000000000add\n"
         ));

@@ -10,7 +10,6 @@ pub mod events;
 pub mod lifecycle;
 pub mod registry;
 pub mod restart;
-pub mod text;
 pub mod turn;
 pub mod vcpu;
 

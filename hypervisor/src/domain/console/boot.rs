@@ -1,10 +1,9 @@
 //! What the console is told before any domain runs.
 
-use super::{CONSOLE, FOCUS, MEMBERS, print_bytes};
+use super::{CONSOLE, FOCUS, MEMBERS};
 use crate::arch::x86_64::console::Uart;
 use crate::domain::NAME_BYTES;
 use crate::domain::registry::MAX_DOMAINS;
-use crate::domain::text::Text;
 use core::sync::atomic::Ordering;
 
 /// [`MEMBERS`] has a bit for each.
@@ -34,7 +33,5 @@ pub fn join(domain: u16) {
 
 /// Prints a number in decimal.
 pub fn print_decimal(value: u64) {
-    let mut text = Text::new();
-    text.decimal(value);
-    print_bytes(text.as_bytes());
+    super::print_template(b"\xc1", &[0, value]);
 }

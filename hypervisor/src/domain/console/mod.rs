@@ -20,9 +20,10 @@ mod ring;
 mod source;
 #[cfg(test)]
 mod tests;
+mod text;
 
+use super::NO_NAME;
 use super::registry::NEVER;
-use super::text::Text;
 use super::turn;
 use crate::arch::x86_64::console::{self as device, Uart};
 use crate::arch::x86_64::time;
@@ -30,7 +31,10 @@ use core::mem;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 pub use operator::take;
 use output::Output;
+use ring::Ring;
 use spin::{Mutex, MutexGuard};
+#[cfg(test)]
+pub(in crate::domain) use text::text_of;
 
 static CONSOLE: Mutex<Console> = Mutex::new(Console { uart: Uart::none(), taken: 0, output: Output::new() });
 
@@ -85,10 +89,7 @@ pub fn write(domain: u16, text: &[AtomicU8]) -> usize {
 #[inline(never)]
 pub fn say(to: usize, about: u16, template: &[u8], values: &[u64], words: &str) -> bool {
     let Some(mut console) = lock(LONG) else { return false };
-    let mut text = Text::new();
-    text.with(template, &console.output.source(about.into()).name, values);
-    words.bytes().for_each(|byte| text.byte(byte));
-    let is_accepted = console.output.source(to).accept_line(text.as_bytes());
+    let is_accepted = console.output.say(to, about.into(), template, values, words);
     console.pump_for(is_accepted.into(), 1) != 0
 }
 
@@ -165,13 +166,20 @@ pub fn drain() {
     device::wait_until_sent();
 }
 
-/// Prints text of the hypervisor; a line feed gets its carriage return. For boot and end, when nobody else writes.
+/// Prints text of the hypervisor; a line feed gets its carriage return. For boot and end, when nobody else writes. Gives
+/// up at the first byte that does not go out in time.
 pub fn print(text: &str) {
-    print_bytes(text.as_bytes());
+    _ = text.bytes().all(print_byte);
 }
 
-/// Prints bytes as [`print`] does. Gives up at the first one that does not go out in time.
+/// As [`print`], a template.
+pub fn print_template(template: &[u8], values: &[u64]) {
+    let mut ring = Ring::new();
+    ring.template(template, &NO_NAME, values);
+    while ring.len() != 0 && print_byte(ring.pop()) {}
+}
+
 #[inline(never)]
-pub fn print_bytes(text: &[u8]) {
-    _ = text.iter().all(|byte| (*byte != b'\n' || device::put(b'\r')) && device::put(*byte));
+fn print_byte(byte: u8) -> bool {
+    (byte != b'\n' || device::put(b'\r')) && device::put(byte)
 }

@@ -63,19 +63,45 @@ pub(super) fn receive(byte: u8) {
     let focus = FOCUS.load(Ordering::Relaxed).into();
     match choice {
         Choice::Input(byte) => keep(focus, byte),
-        Choice::Open => tell(
-            focus,
-            b"pvops: @ | ^T next, 1-8 domain, l list | p pause, c continue, r restart, d dump | t send ^T, Esc back",
-            0,
-        ),
+        Choice::Open => tell(focus, MENU),
         Choice::Next => focus_next(focus),
         Choice::Focus(domain) => give_focus(domain.into()),
         Choice::Order(order) => obey(order, focus),
         Choice::List => list(focus),
-        Choice::Back => tell(focus, b"pvops: back to @", 0),
-        Choice::Unknown => tell(focus, b"pvops: the menu has no such key; back", 0),
+        Choice::Back => tell(focus, BACK),
+        Choice::Unknown => tell(focus, NO_KEY),
     }
 }
+
+/// What the operator is told, in parts, each a bit: `@` is the name of a domain, the other value its number.
+const ANSWERS: &[u8] = b"pvops: \
+    \xe0@ | ^T next, 1-8 domain, l list | p pause, c continue, r restart, d dump | t send ^T, Esc back\
+    \xe1back to @\
+    \xe2the menu has no such key; back\
+    \xe3there is no domain \xc1 with a console\
+    \xe4@ has the focus\
+    \xe5@: pause\
+    \xe6@: continue\
+    \xe7@: restart\
+    \xe8@: dump\
+    \xe9 is not for a domain that has stopped\
+    \xea\xc1 @ running\
+    \xeb\xc1 @ paused\
+    \xec\xc1 @ stopped\
+    \xed, has the focus\
+    \xee, no console";
+const MENU: u32 = 1 << 0;
+const BACK: u32 = 1 << 1;
+const NO_KEY: u32 = 1 << 2;
+/// The next: has the focus.
+const NO_CONSOLE: u32 = 1 << 3;
+/// The others follow, in the order of [`Order`].
+const PAUSE: u32 = 1 << 5;
+const REFUSED: u32 = 1 << 9;
+/// The others follow, in the order of [`State`].
+const RUNNING: u32 = 1 << 10;
+const WITH_FOCUS: u32 = 1 << 13;
+const WITHOUT_CONSOLE: u32 = 1 << 14;
 
 /// Keeps a byte for a domain; the newest is lost when that does not read.
 fn keep(domain: u16, byte: u8) {
@@ -83,11 +109,11 @@ fn keep(domain: u16, byte: u8) {
     registry::post(VcpuId { domain, vcpu: 0 }, MAIL_CONSOLE);
 }
 
-/// Shows a line to the operator, a template with `flags` and the number of `domain` as values. One that finds no room,
-/// behind many keys at once, is left out.
+/// Shows parts of [`ANSWERS`] about a domain to the operator. A line that finds no room, behind many keys at once, is left
+/// out.
 #[inline(never)]
-fn tell(domain: u16, words: &[u8], flags: u64) {
-    super::say(OPERATOR, domain, words, &[flags, u64::from(domain) + 1], "");
+fn tell(domain: u16, parts: u32) {
+    super::say(OPERATOR, domain, ANSWERS, &[parts.into(), u64::from(domain) + 1], "");
 }
 
 fn is_member(domain: u16) -> bool {
@@ -104,20 +130,12 @@ fn give_focus(domain: u16) {
     if is_member {
         FOCUS.store(domain as u8, Ordering::Relaxed);
     }
-    tell(
-        domain,
-        b"pvops: \xe0there is no domain \xc1 with a console\xe1@ has the focus",
-        1 << u32::from(is_member),
-    );
+    tell(domain, NO_CONSOLE << u32::from(is_member));
 }
 
 fn obey(order: Order, domain: u16) {
     let is_refused = lifecycle::state(domain) == State::Stopped && order != Order::Restart;
-    tell(
-        domain,
-        b"pvops: @: \xe0pause\xe1continue\xe2restart\xe3dump\xe4 is not for a domain that has stopped",
-        1 << order as u32 | u64::from(is_refused) << 4,
-    );
+    tell(domain, PAUSE << order as u32 | if is_refused { REFUSED } else { 0 });
     if is_refused {
         return;
     }
@@ -130,14 +148,12 @@ fn obey(order: Order, domain: u16) {
 }
 
 fn list(focus: u16) {
-    for domain in 0..registry::domain_count().min(MAX_DOMAINS as u32) as u16 {
-        let flags = 1 << lifecycle::state(domain) as u32
-            | u64::from(domain == focus) << 3
-            | u64::from(domain != focus && !is_member(domain)) << 4;
-        tell(
-            domain,
-            b"pvops: \xc1 @ \xe0running\xe1paused\xe2stopped\xe3, has the focus\xe4, no console",
-            flags,
-        );
+    for domain in 0..registry::domain_count() as u16 {
+        let more = match () {
+            () if domain == focus => WITH_FOCUS,
+            () if !is_member(domain) => WITHOUT_CONSOLE,
+            () => 0,
+        };
+        tell(domain, RUNNING << lifecycle::state(domain) as u32 | more);
     }
 }

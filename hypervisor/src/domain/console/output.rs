@@ -14,8 +14,8 @@
 
 use super::ring::Ring;
 use super::source::{OWN_LINE_BYTES, Source, visible};
-use crate::domain::NAME_BYTES;
 use crate::domain::registry::MAX_DOMAINS;
+use crate::domain::{NAME_BYTES, NO_NAME};
 
 /// Most bytes taken from a source at once: a line of the hypervisor is one piece.
 pub(super) const PIECE_BYTES: u32 = OWN_LINE_BYTES;
@@ -47,6 +47,8 @@ pub(super) struct Output {
     domains: u8,
     /// What goes out next.
     staged: Ring<STAGED_BYTES>,
+    /// Whose the sources are, padded with zeros.
+    names: [[u8; NAME_BYTES]; SOURCES],
     sources: [Source; SOURCES],
 }
 
@@ -60,13 +62,14 @@ impl Output {
             passed: 0,
             domains: 0,
             staged: Ring::new(),
+            names: [NO_NAME; SOURCES],
             sources: [const { Source::new() }; SOURCES],
         }
     }
 
     /// Adds a domain, with or without the console: it has a name that its lines must be told by.
     pub(super) fn add_domain(&mut self, domain: usize, name: [u8; NAME_BYTES]) {
-        self.sources[domain % MAX_DOMAINS].name = name;
+        self.names[domain % MAX_DOMAINS] = name;
         self.domains += 1;
         if self.domains > 1 {
             self.most_unfinished = PIECE_BYTES;
@@ -76,6 +79,22 @@ impl Output {
     /// The ring of a domain, or of the [`OPERATOR`].
     pub(super) fn source(&mut self, number: usize) -> &mut Source {
         &mut self.sources[number.min(OPERATOR)]
+    }
+
+    /// As [`Source::accept_line`], for the source `to`: a template about the domain `about`, and words.
+    pub(super) fn say(
+        &mut self,
+        to: usize,
+        about: usize,
+        template: &[u8],
+        values: &[u64],
+        words: &str,
+    ) -> bool {
+        let name = &self.names[about.min(OPERATOR)];
+        self.sources[to.min(OPERATOR)].accept_line(|ring| {
+            ring.template(template, name, values);
+            words.bytes().for_each(|byte| ring.append(byte));
+        })
     }
 
     /// From now on everything goes out, unfinished lines too.
@@ -111,7 +130,7 @@ impl Output {
             }
             if !is_own {
                 staged.push(b'[');
-                source.name.iter().take_while(|byte| **byte != 0).for_each(|byte| staged.push(*byte));
+                self.names[number].iter().take_while(|byte| **byte != 0).for_each(|byte| staged.push(*byte));
                 staged.push(b']');
                 staged.push(b' ');
             }

@@ -6,14 +6,12 @@
 //! would stand apart from those waits.
 
 use super::ring::Ring;
-use crate::domain::NAME_BYTES;
-use crate::domain::text::TEXT_BYTES;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 /// Bytes of a ring: at 115200 baud the line needs 90 ms for them, time enough for a guest to come by again.
 pub(super) const RING_BYTES: usize = 1024;
 /// Longest line of the hypervisor, with its end.
-pub(super) const OWN_LINE_BYTES: u32 = TEXT_BYTES as u32 + 1;
+pub(super) const OWN_LINE_BYTES: u32 = 157;
 /// What a domain may fill: a line about it finds room even while it floods.
 pub(super) const MOST_BYTES: u32 = RING_BYTES as u32 - OWN_LINE_BYTES;
 
@@ -27,15 +25,13 @@ pub(super) struct Source {
     own_place: u32,
     /// Their bytes.
     own_bytes: u32,
-    /// Whose they are, padded with zeros.
-    pub(super) name: [u8; NAME_BYTES],
     bytes: Ring<RING_BYTES>,
 }
 
 impl Source {
     /// Nothing was written.
     pub(super) const fn new() -> Self {
-        Self { lines: 0, own_place: 0, own_bytes: 0, name: [0; NAME_BYTES], bytes: Ring::new() }
+        Self { lines: 0, own_place: 0, own_bytes: 0, bytes: Ring::new() }
     }
 
     /// Takes a prefix of what the domain writes; returns its length.
@@ -45,8 +41,8 @@ impl Source {
         accepted
     }
 
-    /// Takes a line of the hypervisor, at most [`TEXT_BYTES`] without its end, whole, or not at all.
-    pub(super) fn accept_line(&mut self, text: &[u8]) -> bool {
+    /// Takes a line of the hypervisor, which `append` writes, whole, or not at all.
+    pub(super) fn accept_line(&mut self, append: impl FnOnce(&mut Ring<RING_BYTES>)) -> bool {
         if self.own_bytes == 0 {
             self.own_place = self.bytes.end;
         }
@@ -54,7 +50,7 @@ impl Source {
         if end != self.bytes.end || self.len() > RING_BYTES as u32 - OWN_LINE_BYTES {
             return false;
         }
-        text.iter().for_each(|byte| self.push(*byte));
+        append(&mut self.bytes);
         self.push(b'\n');
         self.own_bytes = self.bytes.end.wrapping_sub(self.own_place);
         true

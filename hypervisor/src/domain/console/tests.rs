@@ -2,9 +2,8 @@
 
 use super::menu::{Choice, ESCAPE_KEY, Order, choice};
 use super::output::{OPERATOR, Output, PIECE_BYTES};
-use super::source::{MOST_BYTES, RING_BYTES};
+use super::source::{MOST_BYTES, OWN_LINE_BYTES, RING_BYTES};
 use crate::domain::NAME_BYTES;
-use crate::domain::text::TEXT_BYTES;
 use core::sync::atomic::AtomicU8;
 
 fn output(domains: usize) -> Output {
@@ -42,6 +41,11 @@ fn accept(output: &mut Output, domain: usize, text: &[u8]) -> usize {
 
 fn write(output: &mut Output, domain: usize, text: &str) {
     assert_eq!(accept(output, domain, text.as_bytes()), text.len(), "room for {text:?}");
+}
+
+/// A line of the hypervisor.
+fn say(output: &mut Output, to: usize, text: &str) -> bool {
+    output.say(to, 0, text.as_bytes(), &[], "")
 }
 
 #[test]
@@ -84,7 +88,7 @@ fn the_focus_changes_in_the_middle_of_lines() {
     write(&mut output, 0, "shell> ");
     write(&mut output, 1, "other> ");
     assert_eq!(shown(&mut output, 0), "[a] shell> ");
-    assert!(output.source(OPERATOR).accept_line(b"focus"));
+    assert!(say(&mut output, OPERATOR, "focus"));
     assert_eq!(shown(&mut output, 1), "\r\nfocus\r\n[b] other> ");
     write(&mut output, 0, "rest");
     assert_eq!(shown(&mut output, 1), "", "without the focus it waits");
@@ -248,14 +252,15 @@ fn a_line_about_a_domain_finds_room_beside_its_flood_and_follows_its_words() {
     let mut output = output(2);
     write(&mut output, 0, "last words");
     while accept(&mut output, 0, b"!") == 1 {}
-    assert!(output.source(0).accept_line(&[b'-'; TEXT_BYTES]));
+    let line_bytes = OWN_LINE_BYTES as usize - 1;
+    assert!(say(&mut output, 0, &"-".repeat(line_bytes)));
     assert_eq!(output.source(0).len() as usize, RING_BYTES);
-    assert!(!output.source(0).accept_line(b"-"), "there is no room for a second one");
+    assert!(!say(&mut output, 0, "-"), "there is no room for a second one");
     let text = shown(&mut output, 1);
-    let line = "-".repeat(TEXT_BYTES);
+    let line = "-".repeat(line_bytes);
     assert!(text.starts_with("[a] last words!!!"), "{text}");
     assert!(text.ends_with(&format!("!\r\n{line}\r\n")), "{text}");
-    assert!(output.source(0).accept_line(b"no\x1b\rmovements"));
+    assert!(say(&mut output, 0, "no\x1b\rmovements"));
     assert_eq!(shown(&mut output, 0), "no?movements\r\n");
 }
 
@@ -263,13 +268,13 @@ fn a_line_about_a_domain_finds_room_beside_its_flood_and_follows_its_words() {
 fn lines_about_a_domain_stand_together_and_what_it_writes_is_none() {
     let mut output = output(2);
     write(&mut output, 0, "before\n");
-    assert!(output.source(0).accept_line(b"one"));
-    assert!(output.source(0).accept_line(b"two"));
+    assert!(say(&mut output, 0, "one"));
+    assert!(say(&mut output, 0, "two"));
     write(&mut output, 0, "half a line");
-    assert!(!output.source(0).accept_line(b"apart"), "it waits until the others are shown");
+    assert!(!say(&mut output, 0, "apart"), "it waits until the others are shown");
     write(&mut output, 0, ", and forged\n");
     assert_eq!(shown(&mut output, 1), "[a] before\r\none\r\ntwo\r\n[a] half a line, and forged\r\n");
-    assert!(output.source(0).accept_line(b"apart"));
+    assert!(say(&mut output, 0, "apart"));
     assert_eq!(shown(&mut output, 1), "apart\r\n");
 }
 
@@ -278,7 +283,7 @@ fn a_line_about_a_domain_ends_its_unfinished_one() {
     for focus in 0..2 {
         let mut output = output(2);
         write(&mut output, 0, "shell> ");
-        assert!(output.source(0).accept_line(b"dump"));
+        assert!(say(&mut output, 0, "dump"));
         write(&mut output, 0, "ls\n");
         assert_eq!(shown(&mut output, focus), "[a] shell> \r\ndump\r\n[a] ls\r\n");
     }
@@ -292,7 +297,7 @@ fn the_operator_goes_before_a_flood_but_into_no_line() {
     }
     let mut room = [0; 5];
     fill(&mut output, 0, &mut room);
-    assert!(output.source(OPERATOR).accept_line(b"menu"));
+    assert!(say(&mut output, OPERATOR, "menu"));
     assert!(shown(&mut output, 0).starts_with("123456789\r\nmenu\r\n[b] "));
 }
 

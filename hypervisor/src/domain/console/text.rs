@@ -1,54 +1,32 @@
-//! A line in the making, without `core::fmt`, which would be a tenth of the resident code.
+//! What the hypervisor says, put together in the ring where it goes, without `core::fmt`, which would be a tenth of the resident code.
 
-use super::NAME_BYTES;
+use super::ring::Ring;
+use super::source::RING_BYTES;
+use crate::domain::NAME_BYTES;
 
-/// Longest line; what is longer is cut.
-pub const TEXT_BYTES: usize = 156;
-
-/// In a template: the value of which the number is added to this, with 16 hexadecimal digits; `-` if there is none. At
+/// In a template, a text for [`Ring::template`]: the value of which the number is added to this, with 16 hexadecimal digits; `-` if there is none. At
 /// most 64.
-pub const HEX: u8 = 0x80;
+const HEX: u8 = 0x80;
 /// In a template: likewise one of the first 32, in decimal.
-pub const DECIMAL: u8 = 0xc0;
+const DECIMAL: u8 = 0xc0;
 /// In a template: what follows is left out if the bit of value 0 is clear of which the number is added to this, up to the
 /// next of these.
-pub const IF: u8 = 0xe0;
+const IF: u8 = 0xe0;
 /// In a template: what follows is not left out.
-pub const ALWAYS: u8 = 0xff;
+const ALWAYS: u8 = 0xff;
 
-/// See the module.
-#[derive(Clone, Copy, Debug)]
-pub struct Text {
-    length: usize,
-    bytes: [u8; TEXT_BYTES],
-}
-
-impl Text {
-    /// Nothing yet.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { length: 0, bytes: [0; TEXT_BYTES] }
-    }
-
-    /// What was put together.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
-
-    /// Appends a byte.
+impl Ring<RING_BYTES> {
+    /// Appends a byte, if there is room for it and the end of the line.
     #[inline(never)]
-    pub fn byte(&mut self, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(self.length) {
-            *place = byte;
-            self.length += 1;
+    pub(super) fn append(&mut self, byte: u8) {
+        if self.len() < RING_BYTES as u32 - 1 {
+            self.push(byte);
         }
     }
 
     /// Appends `template`, in which `@` stands for `name`, a name that is padded with zeros, in quotes; bytes from [`HEX`]
     /// on stand for values.
-    #[inline(never)]
-    pub fn with(&mut self, template: &[u8], name: &[u8; NAME_BYTES], values: &[u64]) {
+    pub(super) fn template(&mut self, template: &[u8], name: &[u8; NAME_BYTES], values: &[u64]) {
         let value = |byte: u8, most: u8| values.get(usize::from(byte % most)).copied();
         let flags = value(0, 1).unwrap_or_default();
         let mut is_shown = true;
@@ -57,43 +35,43 @@ impl Text {
                 ALWAYS => is_shown = true,
                 IF.. => is_shown = flags >> (*byte % 32) & 1 != 0,
                 _ if !is_shown => {}
-                DECIMAL.. => self.decimal(value(*byte, 32).unwrap_or_default()),
+                DECIMAL.. => self.number(value(*byte, 32).unwrap_or_default(), 10, 1),
                 HEX.. => match value(*byte, 64) {
                     Some(value) => self.number(value, 16, 16),
-                    None => self.byte(b'-'),
+                    None => self.append(b'-'),
                 },
                 b'@' => {
-                    self.byte(b'\'');
-                    name.iter().take_while(|byte| **byte != 0).for_each(|byte| self.byte(*byte));
-                    self.byte(b'\'');
+                    self.append(b'\'');
+                    name.iter().take_while(|byte| **byte != 0).for_each(|byte| self.append(*byte));
+                    self.append(b'\'');
                 }
-                byte => self.byte(byte),
+                byte => self.append(byte),
             }
         }
     }
 
-    /// Appends a number in decimal.
-    pub fn decimal(&mut self, value: u64) {
-        self.number(value, 10, 1);
-    }
-
     /// Appends a number with `least` digits or more.
     #[inline(never)]
-    fn number(&mut self, value: u64, base: u64, least: u32) {
+    pub(super) fn number(&mut self, value: u64, base: u64, least: u32) {
         let rest = value.checked_div(base).unwrap_or_default();
         if rest != 0 || least > 1 {
             // At most 19 times.
             self.number(rest, base, least.saturating_sub(1));
         }
         let digit = (value - rest * base) as u8;
-        self.byte(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
+        self.append(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
     }
 }
 
-impl Default for Text {
-    fn default() -> Self {
-        Self::new()
-    }
+/// What a template becomes.
+#[cfg(test)]
+pub(in crate::domain) fn text_of(template: &[u8], name: &str, values: &[u64]) -> String {
+    let mut padded = [0; NAME_BYTES];
+    padded[..name.len()].copy_from_slice(name.as_bytes());
+    let mut ring = Ring::new();
+    ring.template(template, &padded, values);
+    let bytes = (0..ring.len()).map(|_| ring.pop());
+    String::from_utf8(bytes.collect()).unwrap()
 }
 
 #[cfg(test)]
@@ -101,11 +79,7 @@ mod tests {
     use super::*;
 
     fn text(template: &[u8], values: &[u64]) -> String {
-        let mut text = Text::new();
-        let mut name = [0; NAME_BYTES];
-        name[..2].copy_from_slice(b"ok");
-        text.with(template, &name, values);
-        String::from_utf8(text.as_bytes().to_vec()).unwrap()
+        text_of(template, "ok", values)
     }
 
     #[test]
@@ -127,8 +101,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_cut() {
-        let text = text(format!("{}yz", "x".repeat(TEXT_BYTES - 1)).as_bytes(), &[]);
-        assert_eq!(text.len(), TEXT_BYTES);
+        let text = text(format!("{}yz", "x".repeat(RING_BYTES - 2)).as_bytes(), &[]);
+        assert_eq!(text.len(), RING_BYTES - 1);
         assert!(text.ends_with("xy"));
     }
 }

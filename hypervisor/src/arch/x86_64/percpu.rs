@@ -16,7 +16,7 @@ pub struct PerCpu {
     pub number: Cell<u32>,
     /// Local APIC id.
     pub apic_id: Cell<u32>,
-    /// CR3 that is loaded.
+    /// CR3 that is loaded; during boot, that of the root that comes after it.
     pub root: Cell<u64>,
     /// Of the vCPU that this CPU runs or idles for; [`Seat::NONE`]: none.
     pub seat: Cell<Seat>,
@@ -39,8 +39,6 @@ pub struct PerCpu {
     pub fault_address: Cell<u64>,
     /// Number, plus 1, of the domain whose I/O ports the bitmap opens; 0: nobody's.
     pub ports_of: Cell<u32>,
-    /// Root that maps only the hypervisor, for idling without a domain.
-    pub idle_root: Cell<u64>,
     /// Timer: tick for which it is armed; `u64::MAX` not armed.
     pub timer_armed: Cell<u64>,
     /// The vCPUs placed on this CPU.

@@ -63,10 +63,9 @@ pub fn entry(info: &'static mut BootInfo) -> ! {
     }
     let Some(boot_cpu) = cpus.first_mut() else { refuse_machine(boot_text!("no CPU in the ACPI tables")) };
     boot_cpu.keep_boot_slots();
-    let root = boot_cpu.root();
-    // SAFETY: the new root maps image, this CPU's pages and, for now, the boot loader's slots, stack included.
-    unsafe { super::cpu::load_root(root) };
-    start_boot_cpu(root);
+    // SAFETY: the new root maps image, this CPU's pages and the boot loader's slots, stack included.
+    unsafe { super::cpu::load_root(boot_cpu.boot_root()) };
+    start_boot_cpu(boot_cpu.root());
     let memory_map = &info.memory_regions;
     crate::boot::start(Machine { memory, memory_map, ramdisk, cpus, found })
 }
@@ -81,7 +80,6 @@ fn ramdisk(info: &BootInfo) -> &'static [u8] {
 fn start_boot_cpu(root: u64) {
     let this = cpu();
     this.root.set(root);
-    this.idle_root.set(root);
     this.begin();
     segments::boot::fill_interrupt_table();
     segments::boot::load(this);
@@ -139,7 +137,8 @@ impl Machine {
         let line = self.found.console_line();
         let (vector, target) = (apic::vector::LINES + console::LINE, machine::apic_id(0) as u8);
         io_apic::route(line as u8, vector, target, self.found.signal(line)).unmask();
-        tables::continue_on_own_stack(start::finish, self.cpus.len() as u32)
+        smp::finish(self.cpus.len() as u32);
+        tables::continue_on_own_stack(start::begin)
     }
 }
 

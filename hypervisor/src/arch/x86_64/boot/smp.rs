@@ -9,7 +9,7 @@ use super::memory::{BootMemory, bytes_at};
 use super::tables::{self, CpuTables};
 use crate::mmu::bits::{ACCESSED, PRESENT, WRITABLE};
 use core::arch::global_asm;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 const INIT: u32 = 0x4500;
 const STARTUP: u32 = 0x4600;
@@ -129,16 +129,16 @@ pub fn start_cpu(memory: &mut BootMemory, cpu: &mut CpuTables, number: usize, id
     // The trampoline runs at its physical address until it jumps into the image.
     let pointers = memory.take_page();
     tables::map(memory, pointers, 3, 1, page, page, PRESENT | WRITABLE | ACCESSED);
-    cpu.set_slot(0, pointers | PRESENT | WRITABLE | ACCESSED);
-    place_trampoline(page, cpu.root());
+    cpu.set_boot_slot(0, pointers | PRESENT | WRITABLE | ACCESSED);
+    place_trampoline(page, cpu.boot_root());
     let before = ARRIVED.load(Ordering::Acquire);
     NUMBER.store(number as u32, Ordering::Release);
+    ROOT.store(cpu.root(), Ordering::Release);
     apic::send(id, INIT);
     wait_ns(10_000_000, || false);
     for _ in 0..2 {
         apic::send(id, STARTUP | (page >> 12) as u32);
         if wait_ns(ANSWER_NS, || ARRIVED.load(Ordering::Acquire) != before) {
-            cpu.set_slot(0, 0);
             return true;
         }
     }
@@ -147,6 +147,10 @@ pub fn start_cpu(memory: &mut BootMemory, cpu: &mut CpuTables, number: usize, id
 
 /// Number of the CPU that is being started.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
+/// The root that it uses once boot is over.
+static ROOT: AtomicU64 = AtomicU64::new(0);
+/// Set when every domain is in its place: the CPUs may begin.
+static DONE: AtomicBool = AtomicBool::new(false);
 
 /// Waits until `done`, or until `ns` have passed.
 fn wait_ns(ns: u64, done: impl Fn() -> bool) -> bool {
@@ -160,17 +164,24 @@ fn wait_ns(ns: u64, done: impl Fn() -> bool) -> bool {
     done()
 }
 
-/// First Rust code of another CPU, on its own pages.
+/// Boot is over: the other CPUs may begin.
+pub fn finish(cpus: u32) {
+    DONE.store(true, Ordering::Release);
+    (1..cpus).for_each(apic::kick);
+}
+
+/// First Rust code of another CPU, on its own pages. Sleeps until boot is over, then serves the vCPUs placed here.
 extern "C" fn arrive() -> ! {
     let this = this_cpu();
-    let root = cpu::root();
     this.number.set(NUMBER.load(Ordering::Acquire));
-    this.root.set(root);
-    this.idle_root.set(root);
+    this.root.set(ROOT.load(Ordering::Acquire));
     this.begin();
     segments::boot::load(this);
     features::enable();
     apic::boot::start_cpu();
     ARRIVED.fetch_add(1, Ordering::AcqRel);
-    start::wait_for_boot()
+    while !DONE.load(Ordering::Acquire) {
+        cpu::wait_for_interrupt();
+    }
+    start::begin()
 }

@@ -3,6 +3,9 @@
 //! Per CPU one PML4 and one directory-pointer table for slot 256: image and registers are shared by all CPUs,
 //! this CPU's pages are not. Domains add their window (slots 257..=259). These entries are what every shadow
 //! root of the CPU and domain carries.
+//!
+//! Boot itself runs on a second pair, which shows all of the image and the boot loader's slots as well. Nothing is unmapped
+//! when boot is over: each CPU goes on in its other root, in which boot's part never was.
 
 use super::super::cpu;
 use super::super::layout::{
@@ -22,7 +25,9 @@ pub const DATA: u64 = PRESENT | WRITABLE | ACCESSED | DIRTY | NO_EXECUTE;
 const REGISTERS: u64 = DATA | CACHE_DISABLE | WRITE_THROUGH;
 
 unsafe extern "C" {
-    /// End of the image in memory; from the linker.
+    /// End of what is needed once, with which the image begins; whole pages, from the linker script.
+    static __boot_end: u8;
+    /// End of the image in memory.
     static _end: u8;
 }
 
@@ -74,31 +79,39 @@ fn translate(virt: u64) -> Option<(u64, u64)> {
 
 /// What all CPUs share of slot 256.
 pub struct SharedTables {
+    /// All of the image, for boot.
     image: u64,
+    /// What is kept of it.
+    resident: u64,
     registers: u64,
 }
 
 impl SharedTables {
     /// Maps the image as the boot loader placed it, and the interrupt controllers.
     pub fn new(memory: &mut BootMemory, io_apic: u64) -> Self {
-        let (image, registers) = (memory.take_page(), memory.take_page());
-        let end = address_of!(_end);
+        let [image, resident, registers] = [(); 3].map(|()| memory.take_page());
+        let (boot_end, end) = (address_of!(__boot_end), address_of!(_end));
         for virt in (IMAGE..end).step_by(PAGE as usize) {
             if let Some((phys, entry)) = translate(virt) {
                 let flags = entry & (PRESENT | WRITABLE | NO_EXECUTE) | ACCESSED | DIRTY;
-                map(memory, image, 2, 1, virt, phys & !(PAGE - 1), flags);
+                let mut show = |table| map(memory, table, 2, 1, virt, phys & !(PAGE - 1), flags);
+                show(image);
+                if virt >= boot_end {
+                    show(resident);
+                }
             }
         }
         let local_apic = cpu::read_msr(0x1b) & FRAME;
         map(memory, registers, 2, 1, LOCAL_APIC, local_apic, REGISTERS);
         map(memory, registers, 2, 1, IO_APIC, io_apic, REGISTERS);
-        Self { image, registers }
+        Self { image, resident, registers }
     }
 }
 
 /// One CPU's tables.
 pub struct CpuTables {
     root: u64,
+    boot_root: u64,
     has_io_bitmap: bool,
     #[cfg(feature = "trace")]
     trace_ring: u64,
@@ -107,19 +120,25 @@ pub struct CpuTables {
 impl CpuTables {
     /// Tables and pages of a CPU.
     pub fn new(memory: &mut BootMemory, shared: &SharedTables) -> Self {
-        let (root, pointers) = (memory.take_page(), memory.take_page());
+        let [root, pointers, boot_root, boot_pointers] = [(); 4].map(|()| memory.take_page());
         write(root, HYPERVISOR_FIRST_SLOT, pointers | TABLE);
-        write(pointers, index(IMAGE, 3), shared.image | TABLE);
+        write(boot_root, HYPERVISOR_FIRST_SLOT, boot_pointers | TABLE);
         write(pointers, index(LOCAL_APIC, 3), shared.registers | TABLE);
         for page in cpu_pages::MAPPED {
             let phys = memory.take_page();
             map(memory, pointers, 3, 1, CPU_PAGES + page * PAGE, phys, DATA);
         }
+        #[cfg(feature = "trace")]
+        let trace_ring = super::trace::map_ring(memory, pointers);
+        bytes_at(boot_pointers, PAGE).copy_from_slice(bytes_at(pointers, PAGE));
+        write(pointers, index(IMAGE, 3), shared.resident | TABLE);
+        write(boot_pointers, index(IMAGE, 3), shared.image | TABLE);
         Self {
             root,
+            boot_root,
             has_io_bitmap: false,
             #[cfg(feature = "trace")]
-            trace_ring: super::trace::map_ring(memory, pointers),
+            trace_ring,
         }
     }
 
@@ -148,30 +167,28 @@ impl CpuTables {
         self.root
     }
 
-    /// Sets a PML4 entry.
-    pub fn set_slot(&mut self, slot: usize, entry: u64) {
-        write(self.root, slot, entry);
+    /// Physical address of the PML4 that shows boot too.
+    #[must_use]
+    pub fn boot_root(&self) -> u64 {
+        self.boot_root
     }
 
-    /// The PML4 entries of the hypervisor's slots, boot's excepted.
+    /// Sets an entry of the boot's PML4.
+    pub fn set_boot_slot(&mut self, slot: usize, entry: u64) {
+        write(self.boot_root, slot, entry);
+    }
+
+    /// The PML4 entries of the hypervisor's slots.
     #[must_use]
     pub fn hypervisor_entries(&self) -> [u64; HYPERVISOR_SLOTS] {
-        let mut entries = [0; HYPERVISOR_SLOTS];
-        for (slot, entry) in entries.iter_mut().enumerate() {
-            let at = HYPERVISOR_FIRST_SLOT + slot;
-            if at < index(BOOT_PHYSICAL, 4) {
-                *entry = read(self.root, at);
-            }
-        }
-        entries
+        core::array::from_fn(|slot| read(self.root, HYPERVISOR_FIRST_SLOT + slot))
     }
 
-    /// Links the boot loader's slots for as long as boot needs them.
+    /// Links the boot loader's slots, for boot.
     pub fn keep_boot_slots(&mut self) {
         let old = cpu::root() & FRAME;
         for slot in index(BOOT_PHYSICAL, 4)..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS {
-            let entry = read(old, slot);
-            write(self.root, slot, entry);
+            self.set_boot_slot(slot, read(old, slot));
         }
         debug_assert!(index(BOOT_DYNAMIC, 4) > index(BOOT_PHYSICAL, 4));
     }
@@ -179,8 +196,8 @@ impl CpuTables {
 
 const _: () = assert!(index(DOMAIN_MEMORY, 4) == HYPERVISOR_FIRST_SLOT + 1);
 
-/// Goes on in `next(argument)` on the top of this CPU's own stack: the boot loader's is about to go.
-pub fn continue_on_own_stack(next: extern "C" fn(u32) -> !, argument: u32) -> ! {
+/// Goes on in `next` on the top of this CPU's own stack: the boot loader's is about to go.
+pub fn continue_on_own_stack(next: extern "C" fn() -> !) -> ! {
     // SAFETY: this CPU's stack is mapped and not in use; the caller's frame is never returned to.
     unsafe {
         asm!(
@@ -190,7 +207,6 @@ pub fn continue_on_own_stack(next: extern "C" fn(u32) -> !, argument: u32) -> ! 
             "ud2",
             stack = in(reg) CPU_PAGES + cpu_pages::FIRST_STACK_TOP,
             next = in(reg) next,
-            in("edi") argument,
             options(noreturn),
         )
     }

@@ -152,6 +152,7 @@ fn lines() -> MutexGuard<'static, [Option<Assigned<Line>>; MAX_LINES]> {
 }
 
 /// Line `index` interrupted this CPU, which has not ended the interrupt at its local APIC yet.
+#[inline(never)]
 pub fn interrupt(index: u8) {
     let mut lines = lines();
     let Some(Some(assigned)) = lines.get_mut(usize::from(index)) else { return };

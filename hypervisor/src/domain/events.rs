@@ -103,6 +103,7 @@ impl Default for Bindings {
 }
 
 /// Makes the timer port of `vcpu` pending, if it has one.
+#[inline(never)]
 pub fn raise_timer(domain: &Domain, vcpu: &Vcpu) {
     let port = vcpu.timer_port.load(Ordering::Relaxed);
     if port != 0 {

@@ -115,7 +115,7 @@ fn idle() {
 }
 
 /// Something is due on this CPU at `tick`.
-#[inline]
+#[inline(never)]
 pub fn wake_at(tick: u64) {
     if tick < cpu().timer_armed.get() {
         apic::arm_timer(tick);

@@ -145,6 +145,7 @@ impl Default for FixedPriority {
 }
 
 impl Policy for FixedPriority {
+    #[inline]
     fn make_ready(&self, vcpu: Seat) -> bool {
         let is_new = self.bits_before(vcpu) == u64::BITS;
         if is_new {

@@ -82,7 +82,8 @@ impl Footprint {
 
     fn add(&mut self, name: &str, flags: u64, kind: u32, size: u64) {
         let flag = |flag: u32| flags & u64::from(flag) != 0;
-        if !flag(SHF_ALLOC) {
+        // `.cpu` is in no segment: where boot shows each CPU its own data, see [`Each`].
+        if !flag(SHF_ALLOC) || name == ".cpu" {
             return;
         }
         let for_boot_loader = is_for_boot_loader(name);

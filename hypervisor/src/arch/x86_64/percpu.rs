@@ -1,11 +1,12 @@
 //! Per-CPU data, at the same virtual address on every CPU.
 
 use super::frame::Frame;
-use super::layout::{CPU_PAGES, IMAGE, cpu_pages};
+use super::layout::{CPU_OFFSET, CPU_PAGES, IMAGE, cpu_pages};
 use super::segments::{GlobalDescriptorTable, TaskState};
 use crate::domain::registry::Entry;
 use crate::sched::{FixedPriority, MAX_READY, Seat};
 use core::cell::Cell;
+use core::mem::MaybeUninit;
 
 /// A CPU's own data. One page; zero when the CPU starts, but for what boot sets.
 #[repr(C, align(4096))]
@@ -61,12 +62,27 @@ impl PerCpu {
     }
 }
 
+/// Where this CPU's data is shown, which boot maps.
+#[repr(transparent)]
+struct Shown(MaybeUninit<PerCpu>);
+
+// SAFETY: other memory on each CPU, so no two CPUs share it.
+unsafe impl Sync for Shown {}
+
+/// A place near the image, to which an instruction refers in fewer bytes than to an address. The entry code uses it too.
+#[used]
+#[cfg_attr(target_os = "none", unsafe(link_section = ".cpu"))]
+static CPU: Shown = Shown(MaybeUninit::uninit());
+
+// The linker script has the same numbers.
+const _: () = assert!(CPU_OFFSET == 0x4000_0000 && cpu_pages::DATA == 0);
+
 /// This CPU's data.
 #[must_use]
 pub fn cpu() -> &'static PerCpu {
     // SAFETY: boot maps a zeroed page of this CPU's own there, before any code that can get here runs on the
     // CPU. Only this CPU can reach it, all its fields are cells, and references never leave the CPU.
-    unsafe { &*((CPU_PAGES + cpu_pages::DATA) as *const PerCpu) }
+    unsafe { CPU.0.assume_init_ref() }
 }
 
 /// Where a field of this CPU's data stands, counted from the image: for the entry code, which is `rip`-relative.

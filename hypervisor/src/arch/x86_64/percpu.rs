@@ -5,6 +5,7 @@ use super::layout::{CPU_OFFSET, CPU_PAGES, IMAGE, cpu_pages};
 use super::segments::{GlobalDescriptorTable, TaskState};
 use crate::domain::registry::Entry;
 use crate::sched::{FixedPriority, MAX_READY, Seat};
+use core::arch::asm;
 use core::cell::Cell;
 use core::mem::MaybeUninit;
 
@@ -59,6 +60,9 @@ impl PerCpu {
         self.ready.clear();
         self.look.set(u64::MAX);
         self.timer_armed.set(u64::MAX);
+        // SAFETY: no instruction. The compiler learns that others have the address, as the entry code has, so that it does
+        // not take what it compiles itself for all that happens there.
+        unsafe { asm!("/* {0} */", in(reg) self, options(nostack, preserves_flags)) };
     }
 }
 
@@ -69,8 +73,7 @@ struct Shown(MaybeUninit<PerCpu>);
 // SAFETY: other memory on each CPU, so no two CPUs share it.
 unsafe impl Sync for Shown {}
 
-/// A place near the image, to which an instruction refers in fewer bytes than to an address. The entry code uses it too.
-#[used]
+/// A place near the image, to which an instruction refers in fewer bytes than to an address.
 #[cfg_attr(target_os = "none", unsafe(link_section = ".cpu"))]
 static CPU: Shown = Shown(MaybeUninit::uninit());
 

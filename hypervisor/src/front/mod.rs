@@ -17,10 +17,10 @@ use crate::arch::x86_64::{Frame, cpu, paging, ports};
 use crate::domain::vcpu::{Mode, Vcpu};
 use crate::domain::{Domain, lifecycle, turn};
 use crate::lock::lock;
+use crate::mmu::bits;
+use crate::mmu::memory::{GuestTable, GuestTables};
 use crate::mmu::shadow::Failure;
 use crate::mmu::walk::{Access, error};
-use crate::mmu::{bits, index};
-use core::sync::atomic::Ordering;
 
 /// Vectors that the front end raises itself.
 pub mod vector {
@@ -71,16 +71,20 @@ fn is_absent(vcpu: &Vcpu, address: u64) -> bool {
     // A copy, which stays in registers.
     let memory = domain().memory;
     let mut table = vcpu.root.get().guest;
-    // The next table, or whether there is nothing.
-    let mut step = |level: u8| {
-        let word = memory.word((table & bits::FRAME) + index(address, level) as u64 * 8);
-        table = word.map_err(|_| false)?.load(Ordering::Acquire);
-        match table & (bits::PRESENT | bits::LARGE) {
-            bits::PRESENT => Ok(()),
-            other => Err(other & bits::PRESENT == 0),
+    // The indices, the next one behind the highest bit.
+    let mut indices = address << 16;
+    // Behind a large page there is no table: what is read then is nothing.
+    let mut all = 0;
+    for _ in 0..4 {
+        indices = indices.rotate_left(9);
+        let Some(entries) = memory.table(table & bits::FRAME) else { return false };
+        table = GuestTable::load(entries, indices as usize % 512);
+        if table & bits::PRESENT == 0 {
+            return all & bits::LARGE == 0;
         }
-    };
-    step(4).and_then(|()| step(3)).and_then(|()| step(2)).and_then(|()| step(1)) == Err(true)
+        all |= table;
+    }
+    false
 }
 
 /// A page fault the long way.

@@ -176,6 +176,7 @@ global_asm!(
     ".globl pvops_leave_program",
     "pvops_leave_program:",
     "mov rcx, [rip + __ehdr_start + {vcpu}]",
+    ".globl pvops_leave_program_of",
     "pvops_leave_program_of:",
     "mov r11, [rcx + {kernel_view}]",
     "mov [rip + __ehdr_start + {root}], r11",

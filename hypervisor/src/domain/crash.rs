@@ -40,7 +40,7 @@ const STACK: usize = CALLS + 2 * LAST_CALLS;
 /// The lines of a dump, as templates over [`Values`]; the cause follows the first one. The first ones, up to those with
 /// all registers, are also the hypervisor's own.
 const LINES: &[u8] = b"pvops: \xe9hypervisor fault, vector \xd0, error \x91, address \x97\
-\xe7domain @ crashed: \xe8domain @ dump: asked for at the console\xff
+\xe7domain '@' crashed: \xe8domain '@' dump: asked for at the console\xff
   rip \x92  rsp \x95  rfl \x94
   rax \x8b  rbx \x86  rcx \x8c
   rdx \x8d  rsi \x8e  rdi \x8f

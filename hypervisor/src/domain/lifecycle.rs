@@ -176,7 +176,7 @@ fn clean(domain: &Domain, vcpu: &Vcpu, first: u64) {
     domain.chore.set(Chore::CleanMemory { page });
     // Without room for the line, a step behind the end comes.
     if page < end
-        || !console::say(domain.number.into(), domain.number, b"pvops: domain @ starts anew", &[], "")
+        || !console::say(domain.number.into(), domain.number, b"pvops: domain '@' starts anew", &[], "")
     {
         return;
     }

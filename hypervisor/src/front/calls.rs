@@ -381,7 +381,7 @@ pub(super) fn set_deadline(domain: &Domain, vcpu: &Vcpu, deadline_ns: u64) -> Re
 
 pub(super) fn write_console(domain: &Domain, address: u64, bytes: u64) -> Result<u64, Error> {
     let text = domain.memory.shared_bytes(address, bytes)?;
-    let text = text.get(..MAX_CONSOLE_BYTES).unwrap_or(text);
+    let text = &text[..text.len().min(MAX_CONSOLE_BYTES)];
     Ok(if domain.has_console { console::write(domain.number, text) } else { text.len() } as u64)
 }
 

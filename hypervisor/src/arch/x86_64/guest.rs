@@ -152,6 +152,8 @@ impl GuestMemory {
     /// [`Error::BadAddress`].
     pub fn shared_bytes(&self, address: u64, bytes: u64) -> Result<&'static [AtomicU8], Error> {
         let at = self.at(address, bytes, 1)?;
+        // SAFETY: `DOMAIN_MEMORY` is not 0 and the sum does not wrap. It is said because it saves some instructions.
+        unsafe { core::hint::assert_unchecked(at != 0) };
         // SAFETY: in the window, which stays while the domain runs, and this is used only then.
         Ok(unsafe { core::slice::from_raw_parts(at as *const AtomicU8, bytes as usize) })
     }

@@ -47,9 +47,9 @@ static NEXT: AtomicU64 = AtomicU64::new(NEVER);
 /// About what a line of 115200 baud needs for the bytes of a FIFO.
 const PAUSE_NS: u32 = 1_000_000;
 
-/// A UART that takes nothing for that long has nobody at the other end and holds back what it gets. What does not fit
-/// any more is lost then, so that no guest waits for ever (CONS-002).
-const STALLED_NS: u32 = 4_000_000_000;
+/// A UART that takes nothing for that long, which is some seconds, has nobody at the other end and holds back what it
+/// gets. What does not fit any more is lost then, so that no guest waits for ever (CONS-002).
+const STALLED_TICKS: u64 = 1 << 33;
 
 /// A guest that writes while others hold the console for some microseconds is told to come again.
 const SHORT: u32 = 1_000;
@@ -99,7 +99,7 @@ impl Console {
     #[inline(never)]
     fn pump_for(&mut self, accepted: usize, all: usize) -> usize {
         self.pump(false);
-        let is_stalled = time::now().saturating_sub(self.taken) > time::ticks(STALLED_NS);
+        let is_stalled = time::now() > self.taken + STALLED_TICKS;
         if accepted == 0 && is_stalled { all } else { accepted }
     }
 
@@ -114,8 +114,10 @@ impl Console {
             is_more = (0..self.uart.room()).all(|_| self.output.next(focus).map(device::send).is_some());
         }
         if is_at_uart {
-            let is_at_once = is_more && device::is_empty();
-            NEXT.store(if is_at_once { time::tick_in(PAUSE_NS) } else { NEVER }, Ordering::Relaxed);
+            NEXT.store(NEVER, Ordering::Relaxed);
+        }
+        if is_at_uart && is_more && device::is_empty() {
+            NEXT.store(time::tick_in(PAUSE_NS), Ordering::Relaxed);
             turn::wake_at(next_tick());
         }
         self.uart.allow_transmit(is_more && next_tick() == NEVER);

@@ -75,19 +75,19 @@ pub(super) fn receive(byte: u8) {
 
 /// What the operator is told, in parts, each a bit: `@` is the name of a domain, the other value its number.
 const ANSWERS: &[u8] = b"pvops: \
-    \xe0@ | ^T next, 1-8 domain, l list | p pause, c continue, r restart, d dump | t send ^T, Esc back\
-    \xe1back to @\
+    \xe0'@' | ^T next, 1-8 domain, l list | p pause, c continue, r restart, d dump | t send ^T, Esc back\
+    \xe1back to '@'\
     \xe2the menu has no such key; back\
     \xe3there is no domain \xc1 with a console\
-    \xe4@ has the focus\
-    \xe5@: pause\
-    \xe6@: continue\
-    \xe7@: restart\
-    \xe8@: dump\
+    \xe4'@' has the focus\
+    \xe5'@': pause\
+    \xe6'@': continue\
+    \xe7'@': restart\
+    \xe8'@': dump\
     \xe9 is not for a domain that has stopped\
-    \xea\xc1 @ running\
-    \xeb\xc1 @ paused\
-    \xec\xc1 @ stopped\
+    \xea\xc1 '@' running\
+    \xeb\xc1 '@' paused\
+    \xec\xc1 '@' stopped\
     \xed, has the focus\
     \xee, no console";
 const MENU: u32 = 1 << 0;
@@ -134,7 +134,7 @@ fn give_focus(domain: u16) {
 }
 
 fn obey(order: Order, domain: u16) {
-    let is_refused = lifecycle::state(domain) == State::Stopped && order != Order::Restart;
+    let is_refused = order != Order::Restart && lifecycle::state(domain) == State::Stopped;
     tell(domain, PAUSE << order as u32 | if is_refused { REFUSED } else { 0 });
     if is_refused {
         return;

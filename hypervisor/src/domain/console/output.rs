@@ -13,7 +13,7 @@
 //! spoil the lines around. With one domain, bytes go out as they come.
 
 use super::ring::Ring;
-use super::source::{OWN_LINE_BYTES, Source, visible};
+use super::source::{OWN_LINE_BYTES, RING_BYTES, Source, visible};
 use crate::domain::registry::MAX_DOMAINS;
 use crate::domain::{NAME_BYTES, NO_NAME};
 
@@ -27,10 +27,8 @@ const SOURCES: usize = MAX_DOMAINS + 1;
 /// Number of no source.
 const NOBODY: usize = SOURCES;
 
-const TAG_BYTES: usize = NAME_BYTES + 3;
-/// Room for the end of the line before, a tag, a piece and its end: all that is staged at a time.
-const STAGED_BYTES: usize = 256;
-const _: () = assert!(STAGED_BYTES > 2 + TAG_BYTES + PIECE_BYTES as usize);
+/// There is room for the end of the line before, a tag, a piece and its end: all that is staged at a time.
+const _: () = assert!(RING_BYTES > 2 + 3 + NAME_BYTES + PIECE_BYTES as usize);
 
 /// See the module.
 #[derive(Debug)]
@@ -46,9 +44,9 @@ pub(super) struct Output {
     passed: u8,
     domains: u8,
     /// What goes out next.
-    staged: Ring<STAGED_BYTES>,
-    /// Whose the sources are, padded with zeros.
-    names: [[u8; NAME_BYTES]; SOURCES],
+    staged: Ring<RING_BYTES>,
+    /// The domains' names, padded with zeros.
+    names: [[u8; NAME_BYTES]; MAX_DOMAINS],
     sources: [Source; SOURCES],
 }
 
@@ -62,7 +60,7 @@ impl Output {
             passed: 0,
             domains: 0,
             staged: Ring::new(),
-            names: [NO_NAME; SOURCES],
+            names: [NO_NAME; MAX_DOMAINS],
             sources: [const { Source::new() }; SOURCES],
         }
     }
@@ -76,9 +74,9 @@ impl Output {
         }
     }
 
-    /// The ring of a domain, or of the [`OPERATOR`].
-    pub(super) fn source(&mut self, number: usize) -> &mut Source {
-        &mut self.sources[number.min(OPERATOR)]
+    /// The ring of a domain.
+    pub(super) fn source(&mut self, domain: usize) -> &mut Source {
+        &mut self.sources[domain % MAX_DOMAINS]
     }
 
     /// As [`Source::accept_line`], for the source `to`: a template about the domain `about`, and words.
@@ -90,7 +88,7 @@ impl Output {
         values: &[u64],
         words: &str,
     ) -> bool {
-        let name = &self.names[about.min(OPERATOR)];
+        let name = &self.names[about % MAX_DOMAINS];
         self.sources[to.min(OPERATOR)].accept_line(|ring| {
             ring.template(template, name, values);
             words.bytes().for_each(|byte| ring.append(byte));
@@ -124,59 +122,50 @@ impl Output {
         let is_harmless = is_own || number != focus;
         let staged = &mut self.staged;
         if !is_raw && (is_own || self.open != number) {
-            if self.open != NOBODY {
+            let parts = u64::from(self.open != NOBODY) | u64::from(!is_own) << 1;
+            staged.template(b"\xe0\r\n\xe1[@] ", &self.names[number % MAX_DOMAINS], &[parts]);
+        }
+        let mut left = bytes.min(PIECE_BYTES);
+        let mut is_line = false;
+        while left != 0 && !is_line {
+            left -= 1;
+            let byte = source.take();
+            is_line = byte == b'\n';
+            if is_raw {
+                staged.push(byte);
+                continue;
+            }
+            // The one before a line feed is added here.
+            if byte == b'\r' && (is_harmless || source.is_at_line_end()) {
+                continue;
+            }
+            if is_line {
                 staged.push(b'\r');
-                staged.push(b'\n');
             }
-            if !is_own {
-                staged.push(b'[');
-                self.names[number].iter().take_while(|byte| **byte != 0).for_each(|byte| staged.push(*byte));
-                staged.push(b']');
-                staged.push(b' ');
-            }
+            staged.push(if is_harmless { visible(byte) } else { byte });
         }
-        self.open = number;
-        for _ in 0..bytes.min(PIECE_BYTES) {
-            let mut byte = source.take(is_own);
-            if !is_raw {
-                // The one before a line feed is added below.
-                if byte == b'\r' && (is_harmless || source.is_at_line_end()) {
-                    continue;
-                }
-                if byte == b'\n' {
-                    staged.push(b'\r');
-                }
-                if is_harmless {
-                    byte = visible(byte);
-                }
-            }
-            staged.push(byte);
-            if byte == b'\n' {
-                self.open = NOBODY;
-                break;
-            }
-        }
+        source.end_run(is_line, is_own);
+        self.open = if is_line { NOBODY } else { number };
         true
     }
 
     /// Whose turn it is: the source with the highest rank, and of several the first one behind who was served last.
     fn choose(&mut self, focus: usize) -> usize {
-        let (mut chosen, mut highest) = (NOBODY, 0);
+        let (mut chosen, mut highest) = (NOBODY, 1);
         let mut is_unfinished = false;
         for (number, source) in self.sources.iter().enumerate() {
-            let rank = if source.lines != 0 && number == self.open {
-                9
-            } else if source.lines != 0 && number == OPERATOR {
-                7
-            } else if source.lines != 0 || source.len() >= self.most_unfinished {
-                3
-            } else if source.len() != 0 && number == focus {
-                is_unfinished = true;
-                if self.passed == PATIENCE { 5 } else { 1 }
-            } else {
-                continue;
+            let is_ready = source.has_line() || source.len() >= self.most_unfinished;
+            let rank = match () {
+                () if source.has_line() && number == self.open => 10,
+                () if is_ready && number == OPERATOR => 8,
+                () if is_ready => 4,
+                () if source.len() != 0 && number == focus => {
+                    is_unfinished = true;
+                    if self.passed == PATIENCE { 6 } else { 2 }
+                }
+                () => 0,
             };
-            let rank = rank + u8::from(number > self.turn);
+            let rank = rank + u32::from(number > self.turn);
             if rank > highest {
                 (chosen, highest) = (number, rank);
             }

@@ -20,18 +20,17 @@ pub(super) const MOST_BYTES: u32 = RING_BYTES as u32 - OWN_LINE_BYTES;
 #[repr(C)]
 pub(super) struct Source {
     /// Ends of lines among the bytes.
-    pub(super) lines: u32,
-    /// Place of the hypervisor's lines in the ring.
-    own_place: u32,
-    /// Their bytes.
-    own_bytes: u32,
+    lines: u32,
+    /// Place of the hypervisor's lines in the ring, and the one behind; if that is the same, there are none.
+    own_first: u32,
+    own_end: u32,
     bytes: Ring<RING_BYTES>,
 }
 
 impl Source {
     /// Nothing was written.
     pub(super) const fn new() -> Self {
-        Self { lines: 0, own_place: 0, own_bytes: 0, bytes: Ring::new() }
+        Self { lines: 0, own_first: 0, own_end: 0, bytes: Ring::new() }
     }
 
     /// Takes a prefix of what the domain writes; returns its length.
@@ -43,16 +42,16 @@ impl Source {
 
     /// Takes a line of the hypervisor, which `append` writes, whole, or not at all.
     pub(super) fn accept_line(&mut self, append: impl FnOnce(&mut Ring<RING_BYTES>)) -> bool {
-        if self.own_bytes == 0 {
-            self.own_place = self.bytes.end;
+        let end = self.bytes.end;
+        if self.own_first == self.own_end {
+            (self.own_first, self.own_end) = (end, end);
         }
-        let end = self.own_place.wrapping_add(self.own_bytes);
-        if end != self.bytes.end || self.len() > RING_BYTES as u32 - OWN_LINE_BYTES {
+        if self.own_end != end || self.len() > RING_BYTES as u32 - OWN_LINE_BYTES {
             return false;
         }
         append(&mut self.bytes);
         self.push(b'\n');
-        self.own_bytes = self.bytes.end.wrapping_sub(self.own_place);
+        self.own_end = self.bytes.end;
         true
     }
 
@@ -63,21 +62,31 @@ impl Source {
 
     /// How many bytes come next that are all the domain's, or all the hypervisor's; and which.
     pub(super) fn next_run(&self) -> (u32, bool) {
-        let before = self.own_place.wrapping_sub(self.bytes.first);
-        match (self.own_bytes, before) {
-            (0, _) => (self.len(), false),
-            (own, 0) => (own, true),
-            _ => (before, false),
+        let own = self.own_end.wrapping_sub(self.own_first);
+        let before = self.own_first.wrapping_sub(self.bytes.first);
+        match () {
+            () if own == 0 => (self.len(), false),
+            () if before == 0 => (own, true),
+            () => (before, false),
         }
     }
 
-    /// Takes the next byte, one of a run as `is_own` says.
-    pub(super) fn take(&mut self, is_own: bool) -> u8 {
-        let byte = self.bytes.pop();
-        self.lines -= u32::from(byte == b'\n');
-        self.own_place = self.own_place.wrapping_add(is_own.into());
-        self.own_bytes -= u32::from(is_own);
-        byte
+    /// Takes the next byte, one of a run.
+    pub(super) fn take(&mut self) -> u8 {
+        self.bytes.pop()
+    }
+
+    /// What was taken of a run ended with a line or not, and was the hypervisor's or not.
+    pub(super) fn end_run(&mut self, is_line: bool, is_own: bool) {
+        self.lines -= u32::from(is_line);
+        if is_own {
+            self.own_first = self.bytes.first;
+        }
+    }
+
+    /// Whether the end of a line is there.
+    pub(super) fn has_line(&self) -> bool {
+        self.lines != 0
     }
 
     /// Whether the next byte ends the line.

@@ -24,27 +24,25 @@ impl Ring<RING_BYTES> {
         }
     }
 
-    /// Appends `template`, in which `@` stands for `name`, a name that is padded with zeros, in quotes; bytes from [`HEX`]
-    /// on stand for values.
+    /// Appends `template`, in which `@` stands for `name`, which is padded with zeros, and bytes from [`HEX`] on for
+    /// values.
     pub(super) fn template(&mut self, template: &[u8], name: &[u8; NAME_BYTES], values: &[u64]) {
-        let value = |byte: u8, most: u8| values.get(usize::from(byte % most)).copied();
-        let flags = value(0, 1).unwrap_or_default();
+        let flags = values.first().copied().unwrap_or_default();
         let mut is_shown = true;
         for byte in template {
             match *byte {
                 ALWAYS => is_shown = true,
                 IF.. => is_shown = flags >> (*byte % 32) & 1 != 0,
                 _ if !is_shown => {}
-                DECIMAL.. => self.number(value(*byte, 32).unwrap_or_default(), 10, 1),
-                HEX.. => match value(*byte, 64) {
-                    Some(value) => self.number(value, 16, 16),
-                    None => self.append(b'-'),
-                },
-                b'@' => {
-                    self.append(b'\'');
-                    name.iter().take_while(|byte| **byte != 0).for_each(|byte| self.append(*byte));
-                    self.append(b'\'');
+                HEX.. => {
+                    let (number, base, digits) =
+                        if *byte >= DECIMAL { (*byte % 32, 10, 1) } else { (*byte % 64, 16, 16) };
+                    match values.get(usize::from(number)) {
+                        Some(value) => self.number(*value, base, digits),
+                        None => self.append(b'-'),
+                    }
                 }
+                b'@' => name.iter().take_while(|byte| **byte != 0).for_each(|byte| self.append(*byte)),
                 byte => self.append(byte),
             }
         }
@@ -86,14 +84,14 @@ mod tests {
     fn values() {
         let mut values = [0; 64];
         (values[1], values[31], values[63]) = (u64::MAX, 10, 0xab);
-        assert_eq!(text(b"a \xc0 \xdf \xc1 @", &values), "a 0 10 18446744073709551615 'ok'");
+        assert_eq!(text(b"a \xc0 \xdf \xc1 '@'", &values), "a 0 10 18446744073709551615 'ok'");
         assert_eq!(text(b"\x81 b \xbf", &values), "ffffffffffffffff b 00000000000000ab");
-        assert_eq!(text(b"\xc1 \x81", &[7]), "0 -", "there is no such value");
+        assert_eq!(text(b"\xc1 \x81", &[7]), "- -", "there is no such value");
     }
 
     #[test]
     fn parts_that_are_left_out() {
-        let template = b"it \xe0runs \xc1\xe1 waits \xc1@\xff now\xfe, at last";
+        let template = b"it \xe0runs \xc1\xe1 waits \xc1'@'\xff now\xfe, at last";
         assert_eq!(text(template, &[1, 7]), "it runs 7 now");
         assert_eq!(text(template, &[2, 7]), "it  waits 7'ok' now");
         assert_eq!(text(template, &[1 << 30]), "it  now, at last");

@@ -25,13 +25,13 @@ impl Cause {
     }
 }
 
-/// What a dump shows, as the templates of its lines number it: flags, the words of the registers, and others.
+/// What a dump shows, as the templates of its lines number it: flags, some single words, and groups of words.
 type Values = [u64; 64];
 
 /// The words of [`Frame`].
 const FRAME: usize = 1;
-const OTHERS: usize = FRAME + size_of::<Frame>() / 8;
-const ADDRESS: usize = OTHERS;
+const END_OF_FRAME: usize = FRAME + size_of::<Frame>() / 8;
+const ADDRESS: usize = END_OF_FRAME;
 /// Calls, two words each, the newest first.
 const CALLS: usize = 32;
 /// Words of the stack as the guest kernel would read them, as far as they are accessible.
@@ -49,14 +49,14 @@ const LINES: &[u8] = b"pvops: \xe9hypervisor fault, vector \xd0, error \x91, add
   r13 \x83  r14 \x82  r15 \x81
   vCPU \xd8 on CPU \xd9, \xe0kernel\xe1user\xff mode, fault address \x97
    fs \x9a   gs \x9b  events \xe2masked\xe3enabled\xff, \xe4none \xffpending\xe6, blocked
-  stack \xb0 \xb1 \xb2 \xb3
-        \xb4 \xb5 \xb6 \xb7
-        \xb8 \xb9 \xba \xbb
-        \xbc \xbd \xbe \xbf
-  calls \xa0 \xa1 \xa2 \xa3
-        \xa4 \xa5 \xa6 \xa7
-        \xa8 \xa9 \xaa \xab
-        \xac \xad \xae \xaf
+  stack\t\xb0 \xb1 \xb2 \xb3
+\t\xb4 \xb5 \xb6 \xb7
+\t\xb8 \xb9 \xba \xbb
+\t\xbc \xbd \xbe \xbf
+  calls\t\xa0 \xa1 \xa2 \xa3
+\t\xa4 \xa5 \xa6 \xa7
+\t\xa8 \xa9 \xaa \xab
+\t\xac \xad \xae \xaf
 ";
 const END_OF_REGISTERS: usize = {
     let (mut at, mut lines) = (0, 0);
@@ -75,7 +75,7 @@ fn line(at: usize) -> Option<&'static [u8]> {
 
 fn with_registers(frame: &Frame, address: u64) -> Values {
     let mut values = [0; 64];
-    values[FRAME..OTHERS].copy_from_slice(frame.words());
+    values[FRAME..END_OF_FRAME].copy_from_slice(frame.words());
     values[ADDRESS] = address;
     values
 }
@@ -87,10 +87,11 @@ pub fn show_line(domain: &Domain, vcpu: &Vcpu, frame: &Frame, at: usize) -> Opti
     let Cause { text, address } = domain.crash.get();
     let mut values = with_registers(frame, address);
     let (fs, gs) = switch::guest_bases();
+    let area = vcpu.area_or_none();
     // Pairs of bits, one of which is set, but for the last flag.
     values[0] = 1 << vcpu.mode.get() as u32
-        | 1 << (2 + u32::from(vcpu.accepts_events()))
-        | 1 << (4 + u32::from(vcpu.has_pending_event()))
+        | 1 << (2 + u32::from(area.events_enabled()))
+        | 1 << (4 + u32::from(area.events_pending()))
         | 1 << (7 + u32::from(text.is_empty()))
         | u64::from(vcpu.blocked.get()) << 6;
     values[ADDRESS + 1..][..4].copy_from_slice(&[vcpu.number.into(), vcpu.cpu.into(), fs, gs]);
@@ -206,9 +207,9 @@ mod tests {
             text[8],
             "   fs 000000000000001a   gs 000000000000001b  events enabled, none pending, blocked"
         );
-        assert_eq!(text[9], "  stack 0000000000000030 0000000000000031 - -");
-        assert_eq!(text[10], "        - - - -");
-        assert!(text[13].starts_with("  calls 0000000000000020 0000000000000021 "), "{text:?}");
+        assert_eq!(text[9], "  stack\t0000000000000030 0000000000000031 - -");
+        assert_eq!(text[10], "\t- - - -");
+        assert!(text[13].starts_with("  calls\t0000000000000020 0000000000000021 "), "{text:?}");
         values[0] = 1 | 1 << 2 | 1 << 5 | 1 << 8;
         let text: Vec<String> = lines().map(|line| shown(line, &values)).collect();
         assert_eq!(text[0], "pvops: domain 'name' dump: asked for at the console");

@@ -155,12 +155,10 @@ fn after_dump(domain: &Domain) {
 /// Leaves the root that is about to be forgotten for one without guest memory. The area goes with it: times of waiting
 /// are noted there, and its page is going to be cleaned.
 fn forget_root(vcpu: &Vcpu) {
-    if vcpu.root.get().is_loaded() {
-        vcpu.set_area(None);
-        vcpu.root.set(LoadedRoot::NONE);
-        vcpu.entry.set_root(vcpu.window_root);
-        paging::load_view(vcpu.window_root);
-    }
+    vcpu.set_area(None);
+    vcpu.root.set(LoadedRoot::NONE);
+    vcpu.entry.set_root(vcpu.window_root);
+    paging::load_view(vcpu.window_root);
 }
 
 fn clean(domain: &Domain, vcpu: &Vcpu, first: u64) {

@@ -4,14 +4,13 @@ use core::cell::Cell;
 use system_image::CrashPolicy;
 use system_image::layout::MAX_RESTARTS;
 
-const NEVER: u64 = u64::MAX;
 const NS_PER_SECOND: u64 = 1_000_000_000;
 
 /// When the domain was started anew because of a crash, the latest ones.
 #[derive(Debug)]
 pub struct RestartLog {
-    /// A ring; [`NEVER`] where there is none.
-    times_ns: [Cell<u64>; MAX_RESTARTS as usize],
+    /// Until when each counts; a ring.
+    ends_ns: [Cell<u64>; MAX_RESTARTS as usize],
     next: Cell<usize>,
 }
 
@@ -19,21 +18,19 @@ impl RestartLog {
     /// Not started anew yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { times_ns: [const { Cell::new(NEVER) }; MAX_RESTARTS as usize], next: Cell::new(0) }
+        Self { ends_ns: [const { Cell::new(0) }; MAX_RESTARTS as usize], next: Cell::new(0) }
     }
 
     /// Whether `policy` allows one more at `now_ns`; it is noted then.
     pub fn allow(&self, policy: CrashPolicy, now_ns: u64) -> bool {
         let CrashPolicy::Restart { times, within_seconds } = policy else { return false };
-        let window_ns = u64::from(within_seconds).saturating_mul(NS_PER_SECOND);
         let next = self.next.get();
-        let time = |place: usize| &self.times_ns[place % MAX_RESTARTS as usize];
-        // If the one so many times ago is long ago, there were fewer since.
-        let time_ns = time(next.wrapping_sub(times as usize)).get();
-        if time_ns != NEVER && now_ns.saturating_sub(time_ns) < window_ns {
+        let end_ns = |place: usize| &self.ends_ns[place % MAX_RESTARTS as usize];
+        // If the one so many times ago does not count any more, there were fewer since.
+        if now_ns < end_ns(next.wrapping_sub(times as usize)).get() {
             return false;
         }
-        time(next).set(now_ns);
+        end_ns(next).set(now_ns.saturating_add(u64::from(within_seconds) * NS_PER_SECOND));
         self.next.set(next.wrapping_add(1));
         true
     }

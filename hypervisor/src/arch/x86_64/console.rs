@@ -3,7 +3,7 @@
 //! A crate sets it up. What is left to do then is reading and writing four registers, which is done here: the crate
 //! looks at its settings at each access, and would stay resident for that.
 
-use uart_16550::spec::registers::{IER, ISR, LSR, offsets};
+use uart_16550::spec::registers::{IER, LSR, offsets};
 use uart_16550::{BaudRate, Config, Uart16550};
 use x86::io;
 
@@ -54,30 +54,23 @@ impl Uart {
     /// Lets received bytes interrupt. Boot only.
     pub fn enable_receive_interrupt(&mut self) {
         if self.room != 0 {
-            self.let_interrupt(self.interrupts | IER::DATA_READY);
+            self.interrupts |= IER::DATA_READY;
+            write(offsets::IER, self.interrupts.bits());
         }
     }
 
     /// Lets an empty transmitter interrupt, or not. Ports are used only for a change: one costs as much as hundreds of
-    /// instructions.
-    pub fn allow_transmit(&mut self, is_allowed: bool) {
-        let mut interrupts = self.interrupts;
-        interrupts.set(IER::THR_EMPTY, is_allowed);
-        if self.interrupts != interrupts {
-            self.let_interrupt(interrupts);
+    /// instructions. `anew`: a reason that is still there interrupts once more; the line is an edge, so all reasons are
+    /// taken away and given back.
+    pub fn allow_transmit(&mut self, is_allowed: bool, anew: bool) {
+        let before = self.interrupts;
+        self.interrupts.set(IER::THR_EMPTY, is_allowed);
+        if anew {
+            write(offsets::IER, 0);
         }
-    }
-
-    fn let_interrupt(&mut self, interrupts: IER) {
-        self.interrupts = interrupts;
-        write(offsets::IER, interrupts.bits());
-    }
-
-    /// Makes a reason that is still there interrupt anew: the line is an edge, so all reasons are taken away and given
-    /// back.
-    pub fn interrupt_anew(&self) {
-        write(offsets::IER, 0);
-        write(offsets::IER, self.interrupts.bits());
+        if anew || self.interrupts != before {
+            write(offsets::IER, self.interrupts.bits());
+        }
     }
 }
 
@@ -110,12 +103,6 @@ pub fn send(byte: u8) {
 #[must_use]
 pub fn get() -> Option<u8> {
     has(LSR::DATA_READY).then(|| read(offsets::DATA))
-}
-
-/// Whether the UART has a reason to interrupt. An empty transmitter is one only until it has been asked.
-#[must_use]
-pub fn is_waiting() -> bool {
-    ISR::from_bits_retain(read(offsets::ISR)).has_pending_interrupt()
 }
 
 /// Writes a byte, waiting a bounded time for the transmitter; false when that does not become free.

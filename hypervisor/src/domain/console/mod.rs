@@ -120,7 +120,7 @@ impl Console {
             NEXT.store(time::tick_in(PAUSE_NS), Ordering::Relaxed);
             turn::wake_at(next_tick());
         }
-        self.uart.allow_transmit(is_more && next_tick() == NEVER);
+        self.uart.allow_transmit(is_more && next_tick() == NEVER, is_at_uart);
     }
 }
 
@@ -138,23 +138,14 @@ pub fn send() {
     }
 }
 
-/// The UART's interrupt: takes what came and sends what waits.
+/// The UART's interrupt: takes what came, as much as a FIFO holds, and sends what waits. What comes meanwhile interrupts
+/// once more.
 pub fn serve() {
-    /// The second round finds that nothing is left, but for input that comes faster than from any line.
-    const MOST_ROUNDS: u32 = 2;
-    for _ in 0..MOST_ROUNDS {
-        if !device::is_waiting() {
-            return;
-        }
-        for _ in 0..device::FIFO_BYTES {
-            let Some(byte) = device::get() else { break };
-            operator::receive(byte);
-        }
-        send();
+    for _ in 0..device::FIFO_BYTES {
+        let Some(byte) = device::get() else { break };
+        operator::receive(byte);
     }
-    if let Some(console) = lock(LONG) {
-        console.uart.interrupt_anew();
-    }
+    send();
 }
 
 /// Writes out what all rings hold: the machine is about to end. Waits for the line. From now on only [`print`] writes.

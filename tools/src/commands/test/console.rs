@@ -147,7 +147,7 @@ fn orders(context: &Context, cpus: u32, limit: Duration) -> Result<(), Failure> 
     // It waits for the domain, as everything that happens meanwhile does.
     session.send(b"uptime\r");
     choose(&mut session, b'd', "pvops: domain 'second' dump: asked for at the console")?;
-    session.wait_for("  calls ", ANSWER_LIMIT)?;
+    session.wait_for("  calls\t", ANSWER_LIMIT)?;
     choose(&mut session, b'c', "pvops: 'second': continue")?;
     session.wait_for("[second]   up ", ANSWER_LIMIT)?;
     choose(&mut session, b'r', "pvops: 'second': restart")?;

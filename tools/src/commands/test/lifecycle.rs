@@ -136,9 +136,9 @@ fn dump(context: &Context, limit: Duration) -> Result<(), Failure> {
         "events ",
         "  rip ",
         "  r15 ",
-        "  stack ",
+        "  stack\t",
         // The flush that the kernel did not survive: MMU.FLUSH_ALL, and its first argument.
-        "  calls 0000000000040003 0000000000000001 ",
+        "  calls\t0000000000040003 0000000000000001 ",
     ] {
         ensure(dump.contains(part), format_args!("the dump lacks {part:?}:\n{dump}"))?;
     }

@@ -18,8 +18,7 @@ mod image {
     /// enough to find the place.
     #[panic_handler]
     fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-        console::drain();
-        console::print("\npvops: hypervisor panic\n");
+        console::end_with(b"pvops: hypervisor panic\n", &[]);
         machine::power_off(ExitStatus::HYPERVISOR_PANICKED)
     }
 }

@@ -41,12 +41,16 @@ pub fn start(mut machine: Machine) -> ! {
     if image.domains().count() > MAX_DOMAINS {
         refuse_image(boot_text!("more domains than this version runs (8)"));
     }
-    console::print(boot_text!("pvops: hypervisor, "));
+    console::boot::print(boot_text!("pvops: hypervisor, "));
     let cpus = machine.start_other_cpus();
     console::boot::print_decimal(cpus as u64);
-    console::print(if cpus == 1 { boot_text!(" CPU, system '") } else { boot_text!(" CPUs, system '") });
-    console::print(image.name());
-    console::print(boot_text!("'\n"));
+    console::boot::print(if cpus == 1 {
+        boot_text!(" CPU, system '")
+    } else {
+        boot_text!(" CPUs, system '")
+    });
+    console::boot::print(image.name());
+    console::boot::print(boot_text!("'\n"));
     #[cfg(feature = "trace")]
     machine.begin_trace();
     if image.domains().any(|domain| !domain.devices().is_empty()) {
@@ -105,25 +109,25 @@ fn padded(name: &str) -> [u8; crate::domain::NAME_BYTES] {
 }
 
 fn refuse_image(reason: &str) -> ! {
-    console::print(boot_text!("pvops: system image refused: "));
-    console::print(reason);
-    console::print(boot_text!("\n"));
+    console::boot::print(boot_text!("pvops: system image refused: "));
+    console::boot::print(reason);
+    console::boot::print(boot_text!("\n"));
     machine::power_off(ExitStatus::IMAGE_REFUSED)
 }
 
 fn refuse_domain(domain: &Domain<'_>, refusal: Refusal) -> ! {
-    console::print(boot_text!("pvops: domain '"));
-    console::print(domain.name);
-    console::print(boot_text!("' refused: "));
-    console::print(refusal.message());
-    console::print(boot_text!("\n"));
+    console::boot::print(boot_text!("pvops: domain '"));
+    console::boot::print(domain.name);
+    console::boot::print(boot_text!("' refused: "));
+    console::boot::print(refusal.message());
+    console::boot::print(boot_text!("\n"));
     machine::power_off(ExitStatus::IMAGE_REFUSED)
 }
 
 /// The machine lacks something without which no guest can run.
 pub fn refuse_machine(reason: &str) -> ! {
-    console::print(boot_text!("pvops: machine not supported: "));
-    console::print(reason);
-    console::print(boot_text!("\n"));
+    console::boot::print(boot_text!("pvops: machine not supported: "));
+    console::boot::print(reason);
+    console::boot::print(boot_text!("\n"));
     machine::power_off(ExitStatus::MACHINE_UNSUPPORTED)
 }

@@ -114,11 +114,9 @@ pub fn show_line(domain: &Domain, vcpu: &Vcpu, frame: &Frame, at: usize) -> Opti
 
 /// The hypervisor itself faulted, which is its own defect. Everything ends.
 pub fn hypervisor_fault(frame: &Frame, address: u64) -> ! {
-    console::drain();
     let mut values = with_registers(frame, address);
     values[0] = 1 << 9;
-    console::print("\n");
-    console::print_template(&LINES[..END_OF_REGISTERS], &values);
+    console::end_with(&LINES[..END_OF_REGISTERS], &values);
     machine::power_off(ExitStatus::HYPERVISOR_PANICKED)
 }
 

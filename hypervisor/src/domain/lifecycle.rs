@@ -17,8 +17,6 @@ use crate::mmu::shadow::LoadedRoot;
 use crate::sched::VcpuId;
 use system_image::{CrashPolicy, ExitStatus};
 
-/// Pages made as they were at first in one step: some microseconds.
-const PAGES_PER_STEP: u64 = 8;
 const PAGE: u64 = 4096;
 
 /// What a domain does instead of running its guest.
@@ -161,21 +159,18 @@ fn forget_root(vcpu: &Vcpu) {
     paging::load_view(vcpu.window_root);
 }
 
-fn clean(domain: &Domain, vcpu: &Vcpu, first: u64) {
+fn clean(domain: &Domain, vcpu: &Vcpu, page: u64) {
     let end = domain.memory.bytes();
-    let mut page = first;
-    for _ in 0..PAGES_PER_STEP {
+    if page < end {
         if !mutant!(RestartKeepsMemory) || page + (1 << 20) < end {
-            // Behind the end of memory, nothing is done.
+            // In memory, by the check above.
             let _ = domain.pristine.restore_page(&domain.memory, page);
         }
-        page += PAGE;
+        domain.chore.set(Chore::CleanMemory { page: page + PAGE });
+        return;
     }
-    domain.chore.set(Chore::CleanMemory { page });
-    // Without room for the line, a step behind the end comes.
-    if page < end
-        || !console::say(domain.number.into(), domain.number, b"pvops: domain '@' starts anew", &[], "")
-    {
+    // Without room for the line, this step comes again.
+    if !console::say(domain.number.into(), domain.number, b"pvops: domain '@' starts anew", &[], "") {
         return;
     }
     domain.forget_registrations();

@@ -380,24 +380,26 @@ pub(super) fn set_deadline(domain: &Domain, vcpu: &Vcpu, deadline_ns: u64) -> Re
 // --- CONS --------------------------------------------------------------------------------------------------
 
 pub(super) fn write_console(domain: &Domain, address: u64, bytes: u64) -> Result<u64, Error> {
-    let text = domain.memory.shared_bytes(address, bytes)?;
-    let text = &text[..text.len().min(MAX_CONSOLE_BYTES)];
-    Ok(if domain.has_console { console::write(domain.number, text) } else { text.len() } as u64)
+    domain.memory.with_bytes(address, bytes, |text| {
+        let text = &text[..text.len().min(MAX_CONSOLE_BYTES)];
+        if domain.has_console { console::write(domain.number, text) as u64 } else { text.len() as u64 }
+    })
 }
 
 pub(super) fn read_console(domain: &Domain, address: u64, room: u64) -> Result<u64, Error> {
     let room = if mutant!(ConsoleUnchecked) { room & 127 } else { room };
-    let room = domain.memory.shared_bytes(address, room)?;
-    let mut read = 0;
-    for place in room.iter().take(MAX_CONSOLE_BYTES) {
-        if mutant!(ConsoleStoresMore) {
-            place.store(0, Ordering::Relaxed);
+    domain.memory.with_bytes(address, room, |room| {
+        let mut read = 0;
+        for place in room.iter().take(MAX_CONSOLE_BYTES) {
+            if mutant!(ConsoleStoresMore) {
+                place.store(0, Ordering::Relaxed);
+            }
+            let Some(byte) = console::take(domain.number) else { break };
+            place.store(byte, Ordering::Relaxed);
+            read += 1;
         }
-        let Some(byte) = console::take(domain.number) else { break };
-        place.store(byte, Ordering::Relaxed);
-        read += 1;
-    }
-    Ok(read)
+        read
+    })
 }
 
 // --- SCHED -------------------------------------------------------------------------------------------------

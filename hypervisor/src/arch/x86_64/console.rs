@@ -60,17 +60,23 @@ impl Uart {
     }
 
     /// Lets an empty transmitter interrupt, or not. Ports are used only for a change: one costs as much as hundreds of
-    /// instructions. `anew`: a reason that is still there interrupts once more; the line is an edge, so all reasons are
-    /// taken away and given back.
-    pub fn allow_transmit(&mut self, is_allowed: bool, anew: bool) {
+    /// instructions.
+    pub fn allow_transmit(&mut self, is_allowed: bool) {
         let before = self.interrupts;
         self.interrupts.set(IER::THR_EMPTY, is_allowed);
-        if anew {
-            write(offsets::IER, 0);
-        }
-        if anew || self.interrupts != before {
+        if self.interrupts != before {
             write(offsets::IER, self.interrupts.bits());
         }
+    }
+
+    /// Makes a reason that is still there interrupt once more, but for an empty transmitter if that is not to: the line is
+    /// an edge, so all reasons are taken away and given back.
+    pub fn interrupt_anew(&mut self, with_transmit: bool) {
+        write(offsets::IER, 0);
+        if !with_transmit {
+            self.interrupts.remove(IER::THR_EMPTY);
+        }
+        write(offsets::IER, self.interrupts.bits());
     }
 }
 

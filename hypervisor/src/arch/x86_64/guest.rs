@@ -146,16 +146,20 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Bytes shared with the guest.
+    /// Does `work` with bytes shared with the guest.
     ///
     /// # Errors
     /// [`Error::BadAddress`].
-    pub fn shared_bytes(&self, address: u64, bytes: u64) -> Result<&'static [AtomicU8], Error> {
+    #[inline]
+    pub fn with_bytes<R>(
+        &self,
+        address: u64,
+        bytes: u64,
+        work: impl FnOnce(&[AtomicU8]) -> R,
+    ) -> Result<R, Error> {
         let at = self.at(address, bytes, 1)?;
-        // SAFETY: `DOMAIN_MEMORY` is not 0 and the sum does not wrap. It is said because it saves some instructions.
-        unsafe { core::hint::assert_unchecked(at != 0) };
         // SAFETY: in the window, which stays while the domain runs, and this is used only then.
-        Ok(unsafe { core::slice::from_raw_parts(at as *const AtomicU8, bytes as usize) })
+        Ok(work(unsafe { core::slice::from_raw_parts(at as *const AtomicU8, bytes as usize) }))
     }
 
     /// A word shared with the guest.

@@ -7,10 +7,8 @@ use x86::io;
 
 /// Port of QEMU's `isa-debug-exit`, from the system image; 0: none.
 static DEBUG_EXIT_PORT: AtomicU16 = AtomicU16::new(0);
-/// ACPI's PM1a control port and the value that means S5; 0: none.
-static PM1A_CONTROL: AtomicU32 = AtomicU32::new(0);
-/// The same for PM1b.
-static PM1B_CONTROL: AtomicU32 = AtomicU32::new(0);
+/// ACPI's control ports PM1a and PM1b, each with the value that means S5; 0: none.
+static CONTROLS: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
 
 /// Remembers the debug-exit port.
 pub fn set_debug_exit_port(port: u16) {
@@ -23,8 +21,8 @@ pub fn set_power_off(pm1a: u16, pm1b: u16, sleep_types: [u8; 2]) {
     let value = |port: u16, sleep: u8| {
         if port == 0 { 0 } else { u32::from(port) << 16 | u32::from(SLEEP_ENABLE | u16::from(sleep) << 10) }
     };
-    PM1A_CONTROL.store(value(pm1a, sleep_types[0]), Ordering::Relaxed);
-    PM1B_CONTROL.store(value(pm1b, sleep_types[1]), Ordering::Relaxed);
+    CONTROLS[0].store(value(pm1a, sleep_types[0]), Ordering::Relaxed);
+    CONTROLS[1].store(value(pm1b, sleep_types[1]), Ordering::Relaxed);
 }
 
 /// CPUs that this hypervisor starts; more stay off.
@@ -51,7 +49,7 @@ pub fn power_off(status: ExitStatus) -> ! {
         if port != 0 {
             io::outl(port, status.code().into());
         }
-        for control in [&PM1A_CONTROL, &PM1B_CONTROL] {
+        for control in &CONTROLS {
             let control = control.load(Ordering::Relaxed);
             if control != 0 {
                 io::outw((control >> 16) as u16, control as u16);

@@ -1,6 +1,7 @@
 //! What the console is told before any domain runs.
 
-use super::{CONSOLE, FOCUS, MEMBERS};
+use super::ring::Ring;
+use super::{CONSOLE, FOCUS, MEMBERS, print_byte};
 use crate::arch::x86_64::console::Uart;
 use crate::domain::NAME_BYTES;
 use crate::domain::registry::MAX_DOMAINS;
@@ -31,7 +32,14 @@ pub fn join(domain: u16) {
     }
 }
 
+/// Prints text of the hypervisor. Gives up at the first byte that does not go out in time.
+pub fn print(text: &str) {
+    _ = text.bytes().all(print_byte);
+}
+
 /// Prints a number in decimal.
 pub fn print_decimal(value: u64) {
-    super::print_template(b"\xc1", &[0, value]);
+    let mut ring = Ring::new();
+    ring.number(value, 10, 1);
+    while ring.len() != 0 && print_byte(ring.pop()) {}
 }

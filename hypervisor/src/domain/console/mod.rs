@@ -9,7 +9,7 @@
 //! [`output`] decides which byte is next. Input goes to the domain with the focus or, behind Ctrl-T, to the
 //! [`operator`]'s menu.
 //!
-//! The hypervisor itself speaks by [`say`] about a domain, and by [`print`] when it boots or ends: that waits for
+//! The hypervisor itself speaks by [`say`] about a domain, by [`boot::print`], and by [`end_with`]: those two wait for
 //! the line, byte by byte, a bounded time.
 
 pub mod boot;
@@ -98,29 +98,22 @@ impl Console {
     /// off their hands.
     #[inline(never)]
     fn pump_for(&mut self, accepted: usize, all: usize) -> usize {
-        self.pump(false);
+        self.pump();
         let is_stalled = time::now() > self.taken + STALLED_TICKS;
         if accepted == 0 && is_stalled { all } else { accepted }
     }
 
-    /// Fills the UART if it is empty. It interrupts when it is, if there may be more to send: not when it is empty at
-    /// once, which the CPU at the UART finds out.
+    /// Fills the UART if it is empty. It interrupts when it is, if there may be more to send; whether there may.
     #[inline(never)]
-    fn pump(&mut self, is_at_uart: bool) {
+    fn pump(&mut self) -> bool {
         let focus = focus();
         let mut is_more = true;
         if device::is_empty() {
             self.taken = time::now();
             is_more = (0..self.uart.room()).all(|_| self.output.next(focus).map(device::send).is_some());
         }
-        if is_at_uart {
-            NEXT.store(NEVER, Ordering::Relaxed);
-        }
-        if is_at_uart && is_more && device::is_empty() {
-            NEXT.store(time::tick_in(PAUSE_NS), Ordering::Relaxed);
-            turn::wake_at(next_tick());
-        }
-        self.uart.allow_transmit(is_more && next_tick() == NEVER, is_at_uart);
+        self.uart.allow_transmit(is_more && next_tick() == NEVER);
+        is_more
     }
 }
 
@@ -133,9 +126,14 @@ pub fn next_tick() -> u64 {
 /// Sends what waits; on CPU 0, because the UART's interrupt or its own timer asks for it.
 #[inline(never)]
 pub fn send() {
-    if let Some(mut console) = lock(LONG) {
-        console.pump(true);
+    let Some(mut console) = lock(LONG) else { return };
+    NEXT.store(NEVER, Ordering::Relaxed);
+    let is_at_once = console.pump() && device::is_empty();
+    if is_at_once {
+        NEXT.store(time::tick_in(PAUSE_NS), Ordering::Relaxed);
+        turn::wake_at(next_tick());
     }
+    console.uart.interrupt_anew(!is_at_once);
 }
 
 /// The UART's interrupt: takes what came, as much as a FIFO holds, and sends what waits. What comes meanwhile interrupts
@@ -148,7 +146,8 @@ pub fn serve() {
     send();
 }
 
-/// Writes out what all rings hold: the machine is about to end. Waits for the line. From now on only [`print`] writes.
+/// Writes out what all rings hold: the machine is about to end. Waits for the line. From now on nobody else writes.
+#[inline(never)]
 pub fn drain() {
     if let Some(mut console) = lock(LONG) {
         console.output.finish();
@@ -159,19 +158,16 @@ pub fn drain() {
     device::wait_until_sent();
 }
 
-/// Prints text of the hypervisor; a line feed gets its carriage return. For boot and end, when nobody else writes. Gives
-/// up at the first byte that does not go out in time.
-pub fn print(text: &str) {
-    _ = text.bytes().all(print_byte);
-}
-
-/// As [`print`], a template.
-pub fn print_template(template: &[u8], values: &[u64]) {
+/// The hypervisor's last words, a template, behind all else. Gives up at the first byte that does not go out in time.
+pub fn end_with(template: &[u8], values: &[u64]) {
+    drain();
     let mut ring = Ring::new();
+    ring.append(b'\n');
     ring.template(template, &NO_NAME, values);
     while ring.len() != 0 && print_byte(ring.pop()) {}
 }
 
+/// Prints a byte when nobody else writes; a line feed gets its carriage return. Waits for the line.
 #[inline(never)]
 fn print_byte(byte: u8) -> bool {
     (byte != b'\n' || device::put(b'\r')) && device::put(byte)

@@ -20,7 +20,7 @@ use crate::domain::{NAME_BYTES, NO_NAME};
 /// Most bytes taken from a source at once: a line of the hypervisor is one piece.
 pub(super) const PIECE_BYTES: u32 = OWN_LINE_BYTES;
 /// Lines that go before an unfinished one of the domain with the focus.
-const PATIENCE: u8 = 3;
+const PATIENCE: u32 = 3;
 /// Number of the operator's source.
 pub(super) const OPERATOR: usize = MAX_DOMAINS;
 const SOURCES: usize = MAX_DOMAINS + 1;
@@ -41,8 +41,8 @@ pub(super) struct Output {
     /// Bytes of an unfinished line that go out whoever has the focus.
     most_unfinished: u32,
     /// Lines that went before an unfinished one.
-    passed: u8,
-    domains: u8,
+    passed: u32,
+    domains: u32,
     /// What goes out next.
     staged: Ring<RING_BYTES>,
     /// The domains' names, padded with zeros.

@@ -37,9 +37,9 @@ pub fn begin_ring(cpu: usize, phys: u64) {
     for (offset, word) in words {
         page[offset..offset + 8].copy_from_slice(&word.to_le_bytes());
     }
-    console::print("pvops: trace of CPU ");
+    console::boot::print("pvops: trace of CPU ");
     console::boot::print_decimal(cpu as u64);
-    console::print(" at ");
+    console::boot::print(" at ");
     console::boot::print_decimal(phys);
-    console::print("\n");
+    console::boot::print("\n");
 }

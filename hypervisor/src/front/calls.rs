@@ -297,7 +297,8 @@ fn find_root(
 #[inline(always)]
 pub(super) fn flush_page(domain: &Domain, vcpu: &Vcpu, address: u64, set: [u64; 2]) -> Reply {
     let is_usual = set == [1 << (vcpu.number % 64), 0] && !mutant!(any);
-    if is_usual && lock(&domain.mmu).flush_small_page(vcpu.root.get().number, address) {
+    if is_usual {
+        lock(&domain.mmu).flush_page(vcpu.root.get().number, address);
         return Reply { status: 0, value: 0 };
     }
     let bytes = if mutant!(FlushPageDoesNothing) { 0 } else { 1 };
@@ -312,7 +313,7 @@ pub(super) fn flush_range(domain: &Domain, vcpu: &Vcpu, [address, bytes]: [u64; 
             lock(&domain.mmu).flush_range(vcpu.root.get().number, address, bytes);
             #[cfg(feature = "mutants")]
             if mutant!(FillAfterFlush) && bytes == 1 {
-                lock(&domain.mmu).load_again(&domain.memory);
+                lock(&domain.mmu).load_again();
             }
         }
         0

@@ -1,8 +1,12 @@
 //! The memories that the shadow logic works on, as traits: the machine implements them in `arch`, tests with
 //! vectors.
 
-use super::bits::FRAME;
+use super::bits::{CACHE_DISABLE, FRAME, LARGE, PRESENT, WRITE_THROUGH};
+use core::num::NonZeroU64;
 use core::ops::Range;
+
+// Every leaf is present, so none is zero.
+const _: () = assert!(PRESENT == 1);
 
 /// A domain's guest-physical memory, as far as walks need it.
 pub trait GuestTables {
@@ -17,7 +21,7 @@ pub trait GuestTables {
     fn to_host(&self, address: u64, bytes: u64) -> Option<HostPage>;
     /// Host-physical address of the 4 KiB of memory at `address`, a multiple of 4096. `None`: they are no memory.
     fn page_of_memory(&self, address: u64) -> Option<u64> {
-        self.to_host(address, 4096).filter(|page| page.kind == PageKind::Memory).map(|page| page.address)
+        self.to_host(address, 4096).filter(|page| page.is_memory()).map(HostPage::address)
     }
 }
 
@@ -30,22 +34,51 @@ pub trait GuestTable: Copy {
     fn set_bits(self, index: usize, expected: u64, bits: u64) -> bool;
 }
 
-/// A page of the host that a leaf may map.
+/// A page of the host that a leaf may map, as the leaf has it: its address, its size, and how it is cached. That is the host's
+/// to say; the guest's tables have no say in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct HostPage {
-    /// Host-physical address.
-    pub address: u64,
-    /// What it is.
-    pub kind: PageKind,
-}
+pub struct HostPage(NonZeroU64);
 
-/// What a page of the host is. The kind decides how it is cached; the guest's tables have no say in that.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PageKind {
+impl HostPage {
     /// Memory of the domain: write-back.
-    Memory,
+    #[must_use]
+    pub fn memory(address: u64) -> Self {
+        Self::with(address, 0)
+    }
+
     /// Registers of a device of the domain: uncached. No table, root or shared structure is ever there.
-    Registers,
+    #[must_use]
+    pub fn registers(address: u64) -> Self {
+        Self::with(address, CACHE_DISABLE | WRITE_THROUGH)
+    }
+
+    fn with(address: u64, caching: u64) -> Self {
+        Self(NonZeroU64::MIN | (address | caching))
+    }
+
+    /// The same as one large page.
+    #[must_use]
+    pub fn large(self) -> Self {
+        Self(self.0 | LARGE)
+    }
+
+    /// Host-physical address.
+    #[must_use]
+    pub const fn address(self) -> u64 {
+        self.0.get() & FRAME
+    }
+
+    /// What a leaf has of it.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0.get()
+    }
+
+    /// Whether it is memory.
+    #[must_use]
+    pub const fn is_memory(self) -> bool {
+        self.bits() & CACHE_DISABLE == 0
+    }
 }
 
 /// A shadow table: a page in the pool, by its distance in bytes from the first, which is a multiple of 4096.

@@ -99,10 +99,7 @@ impl Machine {
 
     /// MMU.flush_page.
     pub fn flush_page(&mut self, address: u64) {
-        // As the call does it: the short way first.
-        if !self.shadow.flush_small_page(self.root.number, address) {
-            self.shadow.flush_page(self.root.number, address);
-        }
+        self.shadow.flush_page(self.root.number, address);
     }
 
     /// Panics when the tables are not as they must always be.

@@ -19,11 +19,11 @@ mod boot;
 mod common;
 mod fill;
 mod flush;
-mod usual;
 
 use super::bits::{ACCESSED, LARGE, PRESENT, USER, WRITABLE};
 use super::memory::{ShadowTables, Table};
 use super::pool::Pool;
+use super::walk::Path;
 use super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS};
 
 /// Roots cached per domain.
@@ -40,7 +40,7 @@ const MAX_PARTS_ONE_BY_ONE: u64 = 64;
 const MAX_PARTS_IN_ALL_ROOTS: u64 = 4;
 
 const TABLE_BITS: u64 = PRESENT | WRITABLE | USER | ACCESSED;
-/// Software bits in kernel-view PML4 entries.
+/// Software bits in kernel-view PML4 entries, and in those of all tables below.
 const OWN: u64 = 1 << 9;
 const COMMON: u64 = 1 << 10;
 /// Software bit in an entry at whose level the guest has a leaf that was loaded in smaller pieces: a flush of any
@@ -128,8 +128,8 @@ pub struct Shadow<T> {
     /// Where a root may be found, by a few bits of its address.
     hints: [u8; MAX_ROOTS],
     clock: u64,
-    /// The fault that is served found its tables unready once.
-    is_second_try: bool,
+    /// The tables that the last fill passed; here, because nothing need clear it.
+    path: Path,
     /// The translation loaded last, for a mutant that loads it again.
     #[cfg(feature = "mutants")]
     last_loaded: Option<(usize, u64, bool, super::walk::Translation)>,
@@ -343,10 +343,11 @@ impl<T: ShadowTables> Shadow<T> {
         &mut self.roots[number % MAX_ROOTS]
     }
 
-    /// Writes an entry into one of the views of root `number`.
-    fn fill_slot(&mut self, number: usize, view: Table, slot: usize, entry: u64) {
-        self.tables.write(view, slot, entry);
-        self.root(number).filled[slot / 64 % 8] |= 1 << (slot % 64);
+    /// The root in a place, one of whose views gets an entry in `slot`.
+    fn note_filled(&mut self, number: usize, slot: usize) -> &CachedRoot {
+        let root = self.root(number);
+        root.filled[slot / 64 % 8] |= 1 << (slot % 64);
+        root
     }
 
     // --- Memory --------------------------------------------------------------------------------------------

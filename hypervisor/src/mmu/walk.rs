@@ -1,15 +1,12 @@
 //! Walks of guest tables.
 //!
 //! The result is what hardware would have found (Intel SDM volume 3, 4.6 and 4.7): translation, or error code.
-//! Every entry is loaded once and the copy is checked. Accessed bits are set on the way down, the dirty bit by
-//! a write, both before the translation is used, so that the guest never sees a use without its mark.
-//!
-//! There are two: [`walk`] for whatever tables can say, and [`find`] for what they say nearly always, which gives up
-//! elsewhere and is part of the way of a hidden fault.
+//! Every entry is loaded once and the copy is checked. Accessed bits are set when the access is known to be allowed, the
+//! dirty bit by a write, both before the translation is used, so that the guest never sees a use without its mark.
 
-use super::bits::{ACCESSED, DIRTY, FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
-use super::memory::{GuestTable, GuestTables, HostPage, PageKind};
-use super::{index, is_guest_address, span};
+use super::bits::{ACCESSED, DIRTY, FRAME, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
+use super::memory::{GuestTable, GuestTables, HostPage};
+use super::{is_guest_address, span};
 
 /// An access to guest-virtual memory: the bits of a page fault's error code that tell of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,274 +61,187 @@ impl Access {
         self.0 & error::FETCH != 0
     }
 
-    /// Whether entries refuse it: `rights` are the bits that all of them have, `refusals` those that any has.
+    /// Whether entries refuse it that have these [`Translation::rights`].
     #[inline(always)]
-    const fn is_refused(self, rights: u64, refusals: u64) -> bool {
+    const fn is_refused(self, rights: u64) -> bool {
         if self.0 & !rights & (WRITABLE | USER) != 0 {
             return true;
         }
-        self.fetches() && (refusals & NO_EXECUTE != 0 || (!self.is_user() && rights & USER != 0))
+        self.fetches() && (rights & NO_EXECUTE == 0 || (!self.is_user() && rights & USER != 0))
     }
 
     /// The marks that it leaves in a leaf.
-    const fn marks(self) -> u64 {
-        ACCESSED | ((self.0 & error::WRITE) * (DIRTY / error::WRITE))
+    fn marks(self) -> u64 {
+        let dirty = if mutant!(DirtyTooEarly) { DIRTY } else { 0 };
+        ACCESSED | dirty | ((self.0 & error::WRITE) * (DIRTY / error::WRITE))
     }
 }
 
 /// A translation that a walk found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Translation {
-    /// Guest-physical address of the page (of the leaf's size).
-    pub page: u64,
+    /// The leaf's entry.
+    pub entry: u64,
     /// Level of the leaf: 1, 2 or 3.
     pub level: u8,
-    /// Accumulated rights.
-    pub writable: bool,
-    /// User mode may access.
-    pub user: bool,
-    /// Instruction fetches are refused.
-    pub no_execute: bool,
-    /// The leaf's dirty bit is set.
-    pub dirty: bool,
-    /// The leaf is marked global.
-    pub global: bool,
-    /// What is behind the 4 KiB around the address.
+    /// The bits that all entries have that lead to the page; [`ACCESSED`] is that of the tables, and [`NO_EXECUTE`] the
+    /// other way round: that none has it.
+    pub rights: u64,
+    /// What is behind the largest part of the page, around the address, that the host has as one.
     pub host: HostPage,
+    /// Level of that part.
+    pub host_level: u8,
 }
+
+impl Translation {
+    /// Size of the page.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        span(self.level)
+    }
+
+    /// Its guest-physical address.
+    #[must_use]
+    pub const fn page(&self) -> u64 {
+        self.entry & FRAME & !(self.bytes() - 1)
+    }
+}
+
+/// Where an entry stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<T> {
+    /// The table.
+    pub table: T,
+    /// Its index there.
+    pub index: usize,
+}
+
+/// A leaf, and what it says with all that leads to it.
+pub type Found<T> = (Place<T>, Translation);
 
 /// Bits 13..20 (2 MiB) or 13..29 (1 GiB) must be zero; bit 12 is PAT.
 const fn large_reserved(level: u8) -> u64 {
     (span(level) - 1) & FRAME & !(1 << 12)
 }
 
-/// An entry, and where it stands.
-#[derive(Clone, Copy, Debug)]
-pub struct Passed<T> {
-    /// The table.
-    pub table: T,
-    /// Its place there.
-    pub index: usize,
-    /// What was loaded.
-    pub entry: u64,
-}
+/// The entries of tables that a walk passed, by level.
+pub type Path = [u64; 5];
 
-impl<T: GuestTable> Passed<T> {
-    /// Sets the bits of `wanted` that are not set. False: the entry changed meanwhile.
-    #[inline(always)]
-    pub fn mark(self, wanted: u64) -> bool {
-        self.entry & wanted == wanted || self.table.set_bits(self.index, self.entry, wanted)
-    }
-}
-
-/// What a walk passed on its way, by level, the lowest first; none below the leaf.
-type Path<T> = [Option<Passed<T>>; 4];
-
-impl Translation {
-    /// Nothing to load: let the guest run into the fault again.
-    pub const NONE: Self = Self {
-        page: 0,
-        level: 0,
-        writable: false,
-        user: false,
-        no_execute: true,
-        dirty: false,
-        global: false,
-        host: HostPage { address: 0, kind: PageKind::Memory },
-    };
-}
-
-/// Walks the tables at `root` for `address`, and marks what it passed.
+/// Walks the tables at `root` for `address`. It leaves no marks, but in `path` what [`mark`] needs.
 ///
 /// # Errors
 /// The error code, as hardware would push it.
-pub fn walk<M: GuestTables>(memory: &M, root: u64, address: u64, access: Access) -> Result<Translation, u64> {
-    // An entry may change under the walk; then it starts again, as hardware does. A guest that keeps changing it
-    // from another vCPU only delays itself: after a few rounds the fault is simply taken once more.
-    for _ in 0..4 {
-        let mut path = [None; 4];
-        let translation = descend(memory, root, address, access, &mut path)?;
-        if mark(&path, access) {
-            return Ok(translation);
-        }
-    }
-    Ok(Translation::NONE)
-}
-
-/// A walk that leaves no marks, for an access that is not going to be made.
-///
-/// # Errors
-/// As [`walk`].
-pub fn look<M: GuestTables>(memory: &M, root: u64, address: u64, access: Access) -> Result<Translation, u64> {
-    descend(memory, root, address, access, &mut [None; 4])
-}
-
-/// Sets the accessed bits, and the dirty bit for a write. False: an entry changed meanwhile.
-fn mark<T: GuestTable>(path: &Path<T>, access: Access) -> bool {
-    let dirty = if mutant!(DirtyTooEarly) { DIRTY } else { 0 };
-    let mut wanted = access.marks() | dirty;
-    path.iter().flatten().all(|passed| {
-        let marks = core::mem::replace(&mut wanted, ACCESSED);
-        mutant!(AccessedLost) || passed.mark(marks)
-    })
-}
-
-/// The walk itself. `path` is empty before.
-#[inline(never)]
-fn descend<'a, M: GuestTables>(
-    memory: &'a M,
-    root: u64,
-    address: u64,
-    access: Access,
-    path: &mut Path<M::Table<'a>>,
-) -> Result<Translation, u64> {
-    translate(memory, root, address, access, path).map_err(|cause| access.error_code(cause))
-}
-
-/// The same with the cause of the fault only.
 #[inline(always)]
-fn translate<'a, M: GuestTables>(
+pub fn walk<'a, M: GuestTables>(
     memory: &'a M,
     root: u64,
     address: u64,
     access: Access,
-    path: &mut Path<M::Table<'a>>,
-) -> Result<Translation, u64> {
+    path: &mut Path,
+) -> Result<Found<M::Table<'a>>, u64> {
     const RESERVED: u64 = error::PRESENT | error::RESERVED;
+    let fault = |cause| access.error_code(cause);
     if !is_guest_address(address) {
-        return Err(if mutant!(ReservedShownPresent) { error::PRESENT } else { 0 });
+        return Err(fault(if mutant!(ReservedShownPresent) { error::PRESENT } else { 0 }));
     }
-    let (mut entry, mut rights, mut refusals, mut level) = (root, !0, 0, 5);
-    while level == 5 || (level > 1 && entry & LARGE == 0) {
-        level -= 1;
-        let table = memory.table(entry & FRAME).ok_or(RESERVED)?;
-        let index = index(address, level);
-        entry = table.load(index);
-        if entry & PRESENT == 0 {
-            return Err(if mutant!(AbsentShownPresent) { error::PRESENT } else { 0 });
+    let (mut above, mut rights, mut level) = (root, !0, 4_usize);
+    // The indices that are left, the next one in front.
+    let mut indices = address << 16;
+    let (leaf, entry) = loop {
+        let table = memory.table(above & FRAME).ok_or(fault(RESERVED))?;
+        let index = (indices >> 55) as usize;
+        let entry = table.load(index);
+        if level == 1 || entry & (PRESENT | LARGE) != PRESENT {
+            break (Place { table, index }, entry);
         }
-        path[usize::from(level) - 1] = Some(Passed { table, index, entry });
-        rights &= entry;
-        refusals |= entry;
+        path[level] = entry;
+        rights &= entry ^ NO_EXECUTE;
+        above = entry;
+        indices <<= 9;
+        level -= 1;
+    };
+    if entry & PRESENT == 0 {
+        return Err(fault(if mutant!(AbsentShownPresent) { error::PRESENT } else { 0 }));
     }
-    let is_invalid = entry & large_reserved(level) != 0 && !mutant!(ReservedBitsTaken);
-    if level == 4 || (level > 1 && is_invalid) {
-        return Err(RESERVED);
-    }
-    let page_mask = span(level) - 1;
-    let page = entry & FRAME & !page_mask;
-    let host = memory.to_host(page + (address & page_mask & FRAME), 4096).ok_or(RESERVED)?;
+    rights &= (entry | ACCESSED) ^ NO_EXECUTE;
+    let level = level as u8;
+    let page = if level == 1 { memory.page_of_memory(entry & FRAME) } else { None };
+    let (host, host_level) = match page {
+        Some(host) => (HostPage::memory(host), 1),
+        None => largest_part(memory, entry, level, address).ok_or(fault(RESERVED))?,
+    };
     if mutant!(UpperRightsIgnored) {
         rights |= entry & WRITABLE;
     }
     if mutant!(UserViewShowsKernel) && access.is_user() {
         rights |= USER;
     }
-    let is_taken = mutant!(KernelRunsUserPages) && access.fetches() && refusals & NO_EXECUTE == 0;
-    if access.is_refused(rights, refusals) && !is_taken {
+    let is_taken = mutant!(KernelRunsUserPages) && access.fetches() && rights & NO_EXECUTE != 0;
+    if access.is_refused(rights) && !is_taken {
         if mutant!(RefusedMarks) {
-            path.iter().flatten().take(1).for_each(|leaf| _ = leaf.mark(ACCESSED));
+            leaf.table.set_bits(leaf.index, entry, ACCESSED);
         }
-        return Err(error::PRESENT);
+        return Err(fault(error::PRESENT));
     }
-    Ok(Translation {
-        page,
-        level,
-        writable: rights & WRITABLE != 0,
-        user: rights & USER != 0,
-        no_execute: refusals & NO_EXECUTE != 0,
-        dirty: entry & DIRTY != 0 || access.writes(),
-        global: entry & GLOBAL != 0,
-        host,
-    })
+    Ok((leaf, Translation { entry, level, rights, host, host_level }))
 }
 
-/// Why [`find`] found nothing.
-#[derive(Clone, Copy, Debug)]
-pub enum Nothing {
-    /// The tables do not allow the access: the error code.
-    Fault(u64),
-    /// Tables that lead to the page were not marked yet, or there is no shadow of them.
-    Unready,
-    /// The tables are not as they nearly always are.
-    Unusual,
-}
-
-/// A page of 4 KiB that [`find`] found.
-#[derive(Clone, Copy, Debug)]
-pub struct Page<T> {
-    /// Its entry.
-    pub leaf: Passed<T>,
-    /// The bits that all entries have that lead to it.
-    pub rights: u64,
-    /// The bits that any has.
-    pub refusals: u64,
-    /// Its host-physical address.
-    pub host: u64,
-}
-
-/// What [`look`] finds, where that is a page of memory, of 4 KiB, below tables that are marked.
-///
-/// # Errors
-/// [`Nothing`].
+/// Marks what a walk passed, and what it found. False: an entry changed meanwhile; the walk is to be made again, as hardware
+/// does it.
 #[inline(always)]
-pub fn find<M: GuestTables>(
-    memory: &M,
+pub fn mark<'a, M: GuestTables>(
+    memory: &'a M,
     root: u64,
     address: u64,
     access: Access,
-) -> Result<Page<M::Table<'_>>, Nothing> {
-    if !is_guest_address(address) {
-        return Err(Nothing::Unusual);
+    path: &Path,
+    (leaf, found): &mut Found<M::Table<'a>>,
+) -> bool {
+    if mutant!(AccessedLost) {
+        return true;
     }
-    let step = |above: u64, level: u8| {
-        let table = memory.table(above & FRAME).ok_or(Nothing::Unusual)?;
-        let index = index(address, level);
-        let entry = table.load(index);
-        if entry & PRESENT == 0 {
-            return Err(Nothing::Fault(access.error_code(0)));
-        }
-        if level > 1 && entry & LARGE != 0 {
-            return Err(Nothing::Unusual);
-        }
-        Ok(Passed { table, index, entry })
-    };
-    // They are not kept one by one, since registers are few.
-    let fourth = step(root, 4)?.entry;
-    let third = step(fourth, 3)?.entry;
-    let (rights, refusals) = (fourth & third, fourth | third);
-    let second = step(third, 2)?.entry;
-    let (rights, refusals) = (rights & second, refusals | second);
-    let leaf = step(second, 1)?;
-    let host = memory.page_of_memory(leaf.entry & FRAME).ok_or(Nothing::Unusual)?;
-    // Whether the leaf is marked is seen to later.
-    let (rights, refusals) = (rights & (leaf.entry | ACCESSED), refusals | leaf.entry);
-    if access.is_refused(rights, refusals) {
-        return Err(Nothing::Fault(access.error_code(error::PRESENT)));
+    if found.rights & ACCESSED == 0 && !mark_tables(memory, root, address, path, found.level) {
+        return false;
     }
-    if rights & ACCESSED == 0 {
-        return Err(Nothing::Unready);
-    }
-    Ok(Page { leaf, rights, refusals, host })
+    let (old, marks) = (found.entry, access.marks());
+    found.entry |= marks;
+    found.entry == old || leaf.table.set_bits(leaf.index, old, marks)
 }
 
-impl<T: GuestTable> Page<T> {
-    /// Marks its entry for `access`, and returns that. `None`: it changed meanwhile.
-    #[inline(always)]
-    pub fn mark(&self, access: Access) -> Option<u64> {
-        let marks = access.marks();
-        self.leaf.mark(marks).then_some(self.leaf.entry | marks)
-    }
-}
-
-/// Marks the tables accessed that lead to a leaf of 4 KiB for `address`. False: they do not.
-pub fn mark_tables(memory: &impl GuestTables, root: u64, address: u64) -> bool {
-    let mut above = root;
-    [4, 3, 2].into_iter().all(|level| {
-        let Some(table) = memory.table(above & FRAME) else { return false };
-        let index = index(address, level);
-        let entry = table.load(index);
+/// Marks the tables that lead to a leaf of `level`.
+#[cold]
+#[inline(never)]
+fn mark_tables(memory: &impl GuestTables, root: u64, address: u64, path: &Path, level: u8) -> bool {
+    let (mut above, mut at_level) = (root, 4_usize);
+    let mut indices = address << 16;
+    while at_level > level.into() {
+        let entry = path[at_level];
+        if entry & ACCESSED == 0 {
+            let table = memory.table(above & FRAME);
+            if !table.is_some_and(|table| table.set_bits((indices >> 55) as usize, entry, ACCESSED)) {
+                return false;
+            }
+        }
         above = entry;
-        entry & (PRESENT | LARGE) == PRESENT && Passed { table, index, entry }.mark(ACCESSED)
+        indices <<= 9;
+        at_level -= 1;
+    }
+    true
+}
+
+/// The largest part, around `address`, of the page of a leaf of `level` that the host has as one.
+#[cold]
+#[inline(never)]
+fn largest_part(memory: &impl GuestTables, entry: u64, level: u8, address: u64) -> Option<(HostPage, u8)> {
+    let is_invalid = entry & large_reserved(level) != 0 && !mutant!(ReservedBitsTaken);
+    if level == 4 || (level > 1 && is_invalid) {
+        return None;
+    }
+    let offset = span(level) - 1;
+    let page = entry & FRAME & !offset | address & offset;
+    (1..=level).rev().find_map(|level| {
+        let bytes = span(level);
+        let host = memory.to_host(page & !(bytes - 1), bytes)?;
+        Some((if level > 1 { host.large() } else { host }, level))
     })
 }

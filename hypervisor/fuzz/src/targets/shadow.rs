@@ -7,11 +7,12 @@
 
 use crate::Outcome;
 use arbitrary::{Arbitrary, Unstructured};
-use hypervisor::mmu::bits::{GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
+
+use hypervisor::mmu::bits::{DIRTY, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use hypervisor::mmu::is_guest_address;
 use hypervisor::mmu::miniature::Machine;
 use hypervisor::mmu::shadow::Failure;
-use hypervisor::mmu::walk::{Access, error, look};
+use hypervisor::mmu::walk::{Access, Path, error, walk};
 
 const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
@@ -317,8 +318,9 @@ impl Hostile {
             }
             assert_eq!(result, expected, "{access:?} at {address:#x}");
             if result.is_ok() {
-                let found = look(&self.machine.guest, root, address, access).expect("it was allowed");
-                assert!(found.dirty || !access.writes(), "written without a mark");
+                let found = walk(&self.machine.guest, root, address, access, &mut Path::default());
+                let (_, found) = found.expect("it was allowed");
+                assert!(found.entry & DIRTY != 0 || !access.writes(), "written without a mark");
             }
         }
     }

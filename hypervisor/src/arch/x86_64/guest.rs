@@ -10,7 +10,7 @@ use super::percpu::cpu;
 use crate::domain::Domain;
 use crate::domain::vcpu::Vcpu;
 use crate::mmu::is_reserved;
-use crate::mmu::memory::{GuestTable, GuestTables, HostPage, PageKind};
+use crate::mmu::memory::{GuestTable, GuestTables, HostPage};
 use crate::sched::Seat;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -212,38 +212,25 @@ impl GuestTables for GuestMemory {
         Some(unsafe { &*at })
     }
 
-    #[inline]
-    fn to_host(&self, address: u64, bytes: u64) -> Option<HostPage> {
-        if bytes == 4096
-            && let Some(address) = self.page_of_memory(address)
-        {
-            return Some(HostPage { address, kind: PageKind::Memory });
-        }
-        self.unusual_page(address, bytes)
-    }
-
-    #[inline(always)]
-    fn page_of_memory(&self, address: u64) -> Option<u64> {
-        // The host's address is a multiple of 4096, and does not wrap: it is memory.
-        self.has_page(address).then(|| self.host.wrapping_add(address))
-    }
-}
-
-impl GuestMemory {
-    /// As [`GuestTables::to_host`], for large pages and registers.
     #[inline(never)]
-    fn unusual_page(&self, address: u64, bytes: u64) -> Option<HostPage> {
+    fn to_host(&self, address: u64, bytes: u64) -> Option<HostPage> {
         if bytes > self.largest_page {
             return None;
         }
         if self.holds(address, bytes) || (mutant!(FrameOfOthers) && bytes == 4096 && address < 2 * self.bytes)
         {
             let host = self.host.checked_add(address)?;
-            return (host & (bytes - 1) == 0).then_some(HostPage { address: host, kind: PageKind::Memory });
+            return (host & (bytes - 1) == 0).then(|| HostPage::memory(host));
         }
         let end = address.checked_add(bytes)?;
         let is_register = |&(first, behind): &(u64, u64)| first <= address && end <= behind;
-        self.registers.iter().any(is_register).then_some(HostPage { address, kind: PageKind::Registers })
+        self.registers.iter().any(is_register).then(|| HostPage::registers(address))
+    }
+
+    #[inline(always)]
+    fn page_of_memory(&self, address: u64) -> Option<u64> {
+        // The host's address is a multiple of 4096, and does not wrap: it is memory.
+        self.has_page(address).then(|| self.host.wrapping_add(address))
     }
 }
 

@@ -3,8 +3,8 @@
 use super::super::builder::{Request, Start, build};
 use super::*;
 use crate::front::frames::SELECTORS;
-use crate::mmu::memory::{GuestTable, GuestTables, HostPage, PageKind};
-use crate::mmu::walk::{Access, error, walk};
+use crate::mmu::memory::{GuestTable, GuestTables, HostPage};
+use crate::mmu::walk::{Access, Path, error, walk};
 use crate::mmu::{HYPERVISOR_LAST, HYPERVISOR_START};
 use core::mem::offset_of;
 use pvops_abi::call::{CALL_STUB_OFFSET, IRET_STUB_OFFSET};
@@ -45,8 +45,7 @@ impl GuestTables for Domain {
     }
 
     fn to_host(&self, address: u64, bytes: u64) -> Option<HostPage> {
-        let page = HostPage { address, kind: PageKind::Memory };
-        (address + bytes <= self.memory.borrow().len() as u64).then_some(page)
+        (address + bytes <= self.memory.borrow().len() as u64).then(|| HostPage::memory(address))
     }
 }
 
@@ -65,8 +64,8 @@ impl Domain {
 
     /// Guest-physical address behind `address`, if the access is allowed.
     fn access(&self, address: u64, access: Access) -> Option<u64> {
-        let found = walk(self, self.start.root, address, access).ok()?;
-        Some(found.page + (address & (crate::mmu::span(found.level) - 1)))
+        let (_, found) = walk(self, self.start.root, address, access, &mut Path::default()).ok()?;
+        Some(found.page() | address & (found.bytes() - 1))
     }
 
     /// The rights of the guest kernel, as `ls` would show them; no user mode anywhere.

@@ -1,7 +1,7 @@
 //! Guest memory, guest tables and a walker written apart from the one under test.
 
 use crate::mmu::bits::{ACCESSED, DIRTY, FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
-use crate::mmu::memory::{GuestTable, GuestTables, HostPage, PageKind};
+use crate::mmu::memory::{GuestTable, GuestTables, HostPage};
 use crate::mmu::walk::Access;
 use crate::mmu::{index, span};
 use std::cell::{Cell, RefCell};
@@ -236,9 +236,9 @@ impl GuestTables for Guest {
         assert!(address.is_multiple_of(bytes));
         let end = address.checked_add(bytes)?;
         if self.registers.iter().any(|registers| registers.start <= address && end <= registers.end) {
-            return Some(HostPage { address, kind: PageKind::Registers });
+            return Some(HostPage::registers(address));
         }
-        let host = HostPage { address: self.host + address, kind: PageKind::Memory };
-        (end <= self.bytes && host.address.is_multiple_of(bytes)).then_some(host)
+        let host = self.host + address;
+        (end <= self.bytes && host.is_multiple_of(bytes)).then(|| HostPage::memory(host))
     }
 }

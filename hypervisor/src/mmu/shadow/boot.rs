@@ -29,7 +29,7 @@ impl<T: ShadowTables> Shadow<T> {
             loaded: [NO_NUMBER; MAX_VCPUS],
             hints: [0; MAX_ROOTS],
             clock: 0,
-            is_second_try: false,
+            path: [0; 5],
             #[cfg(feature = "mutants")]
             last_loaded: None,
         }

@@ -6,9 +6,9 @@
 //! that has many roots.
 
 use super::super::bits::PRESENT;
-use super::super::memory::{ShadowTables, Table};
+use super::super::memory::ShadowTables;
 use super::super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS};
-use super::{COMMON, Failure, MAX_COMMON_SLOTS, MAX_ROOTS, STALE, Shadow, Slots, slots_in};
+use super::{Failure, MAX_COMMON_SLOTS, MAX_ROOTS, STALE, Shadow, Slots, slots_in};
 
 impl<T: ShadowTables> Shadow<T> {
     /// Declares common slots, those of the hypervisor excepted. The subtrees start empty.
@@ -55,24 +55,12 @@ impl<T: ShadowTables> Shadow<T> {
     pub(super) fn link_common(&mut self, number: usize) {
         self.root(number).linked = self.common_changes;
         let Some(common) = self.common else { return };
-        let kernel = self.root(number).kernel;
         for slot in slots_in(self.common_slots) {
             let entry = self.entry_of(common, slot);
             if entry & PRESENT != 0 {
-                self.fill_slot(number, kernel, slot, entry);
+                let kernel = self.note_filled(number, slot).kernel;
+                self.tables.write(kernel, slot, entry);
             }
         }
-    }
-
-    /// The subtree of a common slot, linked into root `number`.
-    pub(super) fn common_directory(&mut self, number: usize, slot: usize) -> Option<Table> {
-        let common = self.common?;
-        if self.entry_of(common, slot) & PRESENT == 0 {
-            self.common_changes += 1;
-        }
-        let entry = self.directory(number, common, slot, COMMON)?;
-        let kernel = self.root(number).kernel;
-        self.fill_slot(number, kernel, slot, entry);
-        Some(self.tables.table_at(entry))
     }
 }

@@ -1,47 +1,17 @@
 //! Fill: from a fault to a leaf in the right subtree.
 
-use super::super::bits::{
-    ACCESSED, CACHE_DISABLE, DIRTY, FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE, WRITE_THROUGH,
-};
-use super::super::memory::{GuestTable, GuestTables, HostPage, PageKind, ShadowTables, Table};
-use super::super::walk::{Access, Nothing, Passed, Translation, error, look, walk};
-use super::super::{index, span};
-use super::{CachedRoot, Failure, MAX_ROOTS, MOST_TABLES_AT_ONCE, OWN, PIECES, Shadow, TABLE_BITS};
+use super::super::bits::{ACCESSED, DIRTY, FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
+use super::super::index;
+use super::super::memory::{GuestTable, GuestTables, ShadowTables, Table};
+use super::super::walk::{Access, Place, Translation, error, mark, walk};
+use super::{COMMON, CachedRoot, Failure, MAX_ROOTS, MOST_TABLES_AT_ONCE, OWN, PIECES, Shadow, TABLE_BITS};
 
-/// A leaf of 4 KiB that was loaded.
-pub(super) struct Loaded<T> {
-    /// The guest's.
-    pub(super) guest: Passed<T>,
-    /// Where it went,
-    pub(super) table: Table,
-    /// and as what.
-    pub(super) entry: u64,
-}
-
-/// The shadow leaf of `level` for a translation.
-fn leaf_entry(translation: &Translation, level: u8, host: HostPage, no_execute: bool) -> u64 {
-    let mut entry = host.address | PRESENT | USER | ACCESSED;
-    if host.kind == PageKind::Registers {
-        entry |= CACHE_DISABLE | WRITE_THROUGH;
-    }
-    if level > 1 {
-        entry |= LARGE;
-    }
-    if mutant!(LeafKeepsGlobal) && translation.global {
-        entry |= GLOBAL;
-    }
-    if translation.writable && (translation.dirty || mutant!(WritableWhileClean)) {
-        entry |= WRITABLE | DIRTY;
-    }
-    if translation.no_execute || (no_execute && !mutant!(KernelRunsUserPages)) {
-        entry |= NO_EXECUTE;
-    }
-    entry
-}
+/// Fills of one populate that may find an entry changed under their walk.
+const MOST_CHANGES: u64 = 4;
 
 /// What [`Shadow::fill`] did; such that it comes back in registers.
 enum Filled {
-    /// It went over so many pages.
+    /// It went over so many pages. 0: an entry changed under the walk; whoever comes here again finds what it is now.
     Pages(u64),
     /// See [`Failure::Fault`].
     Fault(u64),
@@ -49,10 +19,29 @@ enum Filled {
     PoolExhausted,
 }
 
-/// Where a leaf goes.
-struct Place {
-    directory: Table,
-    no_execute: bool,
+/// A leaf that was loaded: where it went, and as what.
+#[derive(Clone, Copy)]
+struct Loaded {
+    table: Table,
+    entry: u64,
+}
+
+/// The shadow leaf for a translation, in a table that `directory` leads to.
+#[inline(always)]
+fn leaf_entry(translation: &Translation, directory: u64) -> u64 {
+    let Translation { entry: guest, rights, host, .. } = *translation;
+    let mut entry = host.bits() | PRESENT | USER | ACCESSED;
+    if mutant!(LeafKeepsGlobal) {
+        entry |= guest & GLOBAL;
+    }
+    let dirty = if mutant!(WritableWhileClean) { DIRTY } else { guest & DIRTY };
+    let writable = rights & (dirty / (DIRTY / WRITABLE));
+    entry |= writable | (writable * (DIRTY / WRITABLE));
+    if directory & (OWN | COMMON) != 0 && !mutant!(KernelRunsUserPages) {
+        // Not executable for the kernel, leaf by leaf: the bit of user mode, moved.
+        entry |= (rights & USER) * (NO_EXECUTE / USER);
+    }
+    entry | !rights & NO_EXECUTE
 }
 
 impl<T: ShadowTables> Shadow<T> {
@@ -68,9 +57,9 @@ impl<T: ShadowTables> Shadow<T> {
         access: Access,
     ) -> Result<(), Failure> {
         match self.fill(memory, number, address, access, 1) {
-            Filled::Pages(_) => Ok(()),
             Filled::Fault(code) => Err(Failure::Fault(code)),
             Filled::PoolExhausted => Err(Failure::PoolExhausted),
+            Filled::Pages(_) => Ok(()),
         }
     }
 
@@ -88,9 +77,10 @@ impl<T: ShadowTables> Shadow<T> {
         pages: u64,
     ) -> Result<u64, Failure> {
         let access = if mutant!(PopulateDirties) { Access::KERNEL_WRITE } else { Access::KERNEL_READ };
-        let mut done = 0;
-        while done < pages {
+        let (mut done, mut fills) = (0, 0);
+        while done < pages && fills < pages + MOST_CHANGES {
             let Some(at) = address.checked_add(done * 4096) else { break };
+            fills += 1;
             match self.fill(memory, number, at, access, pages - done) {
                 Filled::Pages(filled) => done += filled,
                 Filled::Fault(_) => break,
@@ -100,8 +90,7 @@ impl<T: ShadowTables> Shadow<T> {
         Ok(done)
     }
 
-    /// Loads the translation of `address` for `access`, and up to `most` - 1 behind it that stand beside it. Returns
-    /// how many pages it went over.
+    /// Loads the translation of `address` for `access`, and up to `most` - 1 behind it that stand beside it.
     #[inline(never)]
     fn fill(
         &mut self,
@@ -111,74 +100,35 @@ impl<T: ShadowTables> Shadow<T> {
         access: Access,
         most: u64,
     ) -> Filled {
-        // The mutants of this way are on the long one.
-        let found = if mutant!(any) {
-            Err(Nothing::Unusual)
-        } else {
-            self.fill_usual(memory, number, address, access)
-        };
-        match found {
-            Ok(loaded) if most > 1 => Filled::Pages(1 + self.fill_neighbours(memory, &loaded, most - 1)),
-            Ok(_) => Filled::Pages(1),
-            Err(Nothing::Fault(code)) => Filled::Fault(code),
-            Err(Nothing::Unready) => self.fill_unready(memory, number, address, access, most),
-            Err(Nothing::Unusual) => self.fill_any(memory, number, address, access),
-        }
-    }
-
-    /// The same, where the tables have to be made ready first.
-    #[cold]
-    #[inline(never)]
-    fn fill_unready(
-        &mut self,
-        memory: &impl GuestTables,
-        number: usize,
-        address: u64,
-        access: Access,
-        most: u64,
-    ) -> Filled {
-        // Whoever makes them unready again meanwhile goes the long way.
-        if self.is_second_try || !self.make_ready(memory, number, address, access) {
-            return self.fill_any(memory, number, address, access);
-        }
-        self.is_second_try = true;
-        let filled = self.fill(memory, number, address, access, most);
-        self.is_second_try = false;
-        filled
-    }
-
-    /// The same for one page, whatever the tables are like.
-    #[cold]
-    #[inline(never)]
-    fn fill_any(&mut self, memory: &impl GuestTables, number: usize, address: u64, access: Access) -> Filled {
-        match self.load_any(memory, number, address, access) {
-            Ok(()) => Filled::Pages(1),
-            Err(Failure::Fault(code)) => Filled::Fault(code),
-            Err(Failure::PoolExhausted) => Filled::PoolExhausted,
-        }
-    }
-
-    fn load_any(
-        &mut self,
-        memory: &impl GuestTables,
-        number: usize,
-        address: u64,
-        access: Access,
-    ) -> Result<(), Failure> {
         let guest_root = self.roots[number % MAX_ROOTS].guest_root;
+        let mut found = match walk(memory, guest_root, address, access, &mut self.path) {
+            Ok(found) => found,
+            Err(code) => return Filled::Fault(code),
+        };
+        // Common slots are kernel memory by declaration, whatever the entries say.
         if access.is_user() && self.is_common(index(address, 4)) {
-            // Kernel memory by declaration, whatever the entries say; the refused access leaves no marks.
             let cause = if mutant!(CommonSlotShownAbsent) { 0 } else { error::PRESENT };
-            let refused = look(memory, guest_root, address, access).map(|_| access.error_code(cause));
-            return Err(Failure::Fault(refused.unwrap_or_else(|code| code)));
+            return Filled::Fault(access.error_code(cause));
         }
-        let translation = walk(memory, guest_root, address, access).map_err(Failure::Fault)?;
+        if !mark(memory, guest_root, address, access, &self.path, &mut found) {
+            return Filled::Pages(0);
+        }
         if mutant!(FaultAroundUnmarked)
-            && let Ok(next) = look(memory, guest_root, address.wrapping_add(4096), Access::KERNEL_READ)
+            && let Ok((_, next)) =
+                walk(memory, guest_root, address.wrapping_add(4096), Access::KERNEL_READ, &mut self.path)
         {
-            self.load(memory, number, address.wrapping_add(4096), false, &next)?;
+            self.load(number, address.wrapping_add(4096), false, &next);
         }
-        self.load(memory, number, address, access.is_user(), &translation)
+        let (leaf, translation) = found;
+        let Some(loaded) = self.load(number, address, access.is_user(), &translation) else {
+            return Filled::PoolExhausted;
+        };
+        if most > 1 && translation.level == 1 && translation.host.is_memory() {
+            return Filled::Pages(
+                1 + self.fill_neighbours(memory, leaf, translation.entry, loaded, most - 1),
+            );
+        }
+        Filled::Pages(1)
     }
 
     /// Loads up to `most` pages behind one of memory that was just loaded, while their entries stand in its table and
@@ -187,10 +137,12 @@ impl<T: ShadowTables> Shadow<T> {
     fn fill_neighbours<M: GuestTables>(
         &mut self,
         memory: &M,
-        loaded: &Loaded<M::Table<'_>>,
+        leaf: Place<M::Table<'_>>,
+        entry: u64,
+        loaded: Loaded,
         most: u64,
     ) -> u64 {
-        let Passed { table: guest, index, entry } = loaded.guest;
+        let Place { table: guest, index } = leaf;
         let flags = entry & !FRAME | ACCESSED;
         let leaf_flags = loaded.entry & !FRAME;
         let load = |index| {
@@ -212,147 +164,133 @@ impl<T: ShadowTables> Shadow<T> {
         self.tables.write_several(loaded.table, index + 1..end, load) as u64
     }
 
-    fn note_global(&mut self, translation: &Translation, address: u64) {
-        if translation.global && !self.is_common(index(address, 4)) {
-            self.global_outside_common = true;
-        }
-    }
-
+    /// Writes the leaf of a translation. `None`: the pool is too small.
+    #[inline(always)]
     fn load(
         &mut self,
-        memory: &impl GuestTables,
         number: usize,
         address: u64,
         user_access: bool,
         translation: &Translation,
-    ) -> Result<(), Failure> {
+    ) -> Option<Loaded> {
         #[cfg(feature = "mutants")]
         {
             self.last_loaded = Some((number, address, user_access, *translation));
         }
-        let (level, host) = match translation.level {
-            0 => return Ok(()),
-            1 => (1, translation.host),
-            guest_level => Self::largest(memory, translation, address & (span(guest_level) - 1)),
+        let Translation { level, host_level, rights, .. } = *translation;
+        let usual = match level {
+            1 => self.usual_directory(number, address, user_access, rights),
+            _ => None,
         };
-        self.load_leaf(number, address, user_access, translation, (level, host)).ok_or(Failure::PoolExhausted)
-    }
-
-    fn load_leaf(
-        &mut self,
-        number: usize,
-        address: u64,
-        user_access: bool,
-        translation: &Translation,
-        (level, host): (u8, HostPage),
-    ) -> Option<()> {
-        self.reserve(MOST_TABLES_AT_ONCE)?;
-        let place = self.place(number, index(address, 4), translation.user, user_access)?;
-        self.note_global(translation, address);
-        let entry = leaf_entry(translation, level, host, place.no_execute);
-        self.install(place.directory, address, [translation.level, level], entry)
+        let (directory, at) = match usual {
+            Some(directory) => (directory, index(address, 1)),
+            None => {
+                let levels = [level, host_level];
+                let directory = self.make_tables(number, address, user_access, rights, levels)?;
+                (directory, index(address, host_level))
+            }
+        };
+        let table = self.tables.table_at(directory);
+        if translation.entry & GLOBAL != 0 && directory & COMMON == 0 {
+            self.global_outside_common = true;
+        }
+        let entry = leaf_entry(translation, directory);
+        self.tables.write(table, at, entry);
+        Some(Loaded { table, entry })
     }
 
     /// Loads the last translation again, whatever the tables say now: a load that a flush did not exclude.
     #[cfg(feature = "mutants")]
-    pub fn load_again(&mut self, memory: &impl GuestTables) {
+    pub fn load_again(&mut self) {
         if let Some((number, address, user_access, translation)) = self.last_loaded {
             // Without room it is not loaded, as any.
-            _ = self.load(memory, number, address, user_access, &translation);
+            self.load(number, address, user_access, &translation);
         }
     }
 
-    /// The largest leaf, at most the guest's, that the host allows around `offset` of the page.
-    fn largest(memory: &impl GuestTables, translation: &Translation, offset: u64) -> (u8, HostPage) {
-        let mut level = translation.level;
-        while level > 1 {
-            let start = translation.page + (offset & !(span(level) - 1));
-            if let Some(host) = memory.to_host(start, span(level)) {
-                return (level, host);
-            }
-            level -= 1;
-        }
-        (1, translation.host)
+    /// The entry that leads to the table for a leaf of 4 KiB with these rights, where all is there that it takes.
+    #[inline(always)]
+    fn usual_directory(&self, number: usize, address: u64, user_access: bool, rights: u64) -> Option<u64> {
+        let root = &self.roots[number % MAX_ROOTS];
+        let view = if user_access { root.user } else { root.kernel };
+        let next = |above, level| {
+            let table = self.tables.table_below(above)?;
+            Some(self.tables.read(table, index(address, level)))
+        };
+        let entry = next(next(self.tables.read(view, index(address, 4)), 3)?, 2)?;
+        self.tables.table_below(entry)?;
+        // What is borrowed has user leaves only.
+        let is_right = entry & (OWN | COMMON) != 0 || rights & USER != 0;
+        is_right.then_some(entry)
     }
 
-    /// The subtree of `slot` that a leaf goes to.
-    fn place(&mut self, number: usize, slot: usize, leaf_user: bool, user_access: bool) -> Option<Place> {
-        let CachedRoot { kernel, user, .. } = self.roots[number % MAX_ROOTS];
-        if self.is_common(slot) {
-            let directory = self.common_directory(number, slot)?;
-            return Some(Place { directory, no_execute: leaf_user });
-        }
-        let kernel_entry = self.entry_of(kernel, slot);
-        if leaf_user && (user_access || kernel_entry & OWN == 0) {
-            let entry = self.directory(number, user, slot, 0)?;
-            if kernel_entry & PRESENT == 0 {
-                let no_execute = if mutant!(KernelRunsUserPages) { 0 } else { NO_EXECUTE };
-                self.fill_slot(number, kernel, slot, entry | no_execute);
-            }
-            return Some(Place { directory: self.tables.table_at(entry), no_execute: false });
-        }
-        let entry = self.directory(number, kernel, slot, OWN)?;
-        if kernel_entry & PRESENT != 0 && kernel_entry & OWN == 0 {
-            self.tables.flush_all();
-        }
-        Some(Place { directory: self.tables.table_at(entry), no_execute: leaf_user })
-    }
-
-    /// The entry of `slot` in a view, which leads to a subtree of the `kind`, [`OWN`], [`COMMON`](super::COMMON) or
-    /// neither. One of another kind is replaced.
+    /// The entry that leads to the table for a leaf, whatever is there; what lacks is made. What is below the guest's own
+    /// level is marked as pieces of a larger page; what a large leaf replaces is dropped.
+    #[cold]
     #[inline(never)]
-    pub(super) fn directory(&mut self, number: usize, view: Table, slot: usize, kind: u64) -> Option<u64> {
-        let old = self.entry_of(view, slot);
-        if old & PRESENT != 0 && old & kind == kind {
-            return Some(old);
-        }
-        let table = self.pool.take(3)?;
-        let entry = self.tables.address(table) | TABLE_BITS | kind;
-        self.fill_slot(number, view, slot, entry);
-        Some(entry)
-    }
-
-    /// Writes a leaf below `directory`, making the tables on the way. Levels: the guest's leaf, and the one that
-    /// is written, which may be a piece of it.
-    fn install(
+    fn make_tables(
         &mut self,
-        directory: Table,
+        number: usize,
         address: u64,
-        [guest_level, leaf_level]: [u8; 2],
-        entry: u64,
-    ) -> Option<()> {
-        let mut table = directory;
-        for level in (leaf_level + 1..=3).rev() {
-            table = self.below(table, index(address, level), level, guest_level)?;
+        user_access: bool,
+        rights: u64,
+        [guest_level, host_level]: [u8; 2],
+    ) -> Option<u64> {
+        self.reserve(MOST_TABLES_AT_ONCE)?;
+        let slot = index(address, 4);
+        let CachedRoot { kernel, user, .. } = *self.note_filled(number, slot);
+        let linked = self.entry_of(kernel, slot);
+        let (view, kind) = if self.is_common(slot) {
+            (self.common?, COMMON)
+        } else if rights & USER != 0 && (user_access || linked & OWN == 0) {
+            (user, 0)
+        } else {
+            (kernel, OWN)
+        };
+        let (mut table, mut level) = (view, 4);
+        let directory = loop {
+            let at = index(address, level);
+            let old = self.tables.read(table, at);
+            let mut entry = old;
+            // A large leaf is replaced, and so is what was borrowed.
+            let is_other = old & (PRESENT | LARGE | kind) != PRESENT | kind;
+            if is_other {
+                entry = self.new_table(level - 1)? | kind;
+            }
+            if level == guest_level {
+                entry |= PIECES;
+            }
+            self.tables.write(table, at, entry);
+            if is_other && old != 0 {
+                // Some CPUs stop when they find an instruction's page cached in two sizes (Intel erratum
+                // "machine check error on page size change").
+                self.tables.flush_all();
+            }
+            table = self.tables.table_at(entry);
+            level -= 1;
+            if level == host_level {
+                break entry;
+            }
+        };
+        if linked == 0 && kind != OWN {
+            let entry = self.entry_of(view, slot);
+            let borrowed = if kind == 0 && !mutant!(KernelRunsUserPages) { NO_EXECUTE } else { 0 };
+            self.tables.write(kernel, slot, entry | borrowed);
+            self.common_changes += u64::from(kind == COMMON);
         }
-        let at = index(address, leaf_level);
-        let old = self.entry_of(table, at);
-        self.tables.write(table, at, entry);
-        if leaf_level > 1 && old & (PRESENT | LARGE) == PRESENT {
-            self.drop_below_entry(old);
-            self.tables.flush_all();
+        if level > 1 {
+            let old = self.take_entry(table, index(address, level));
+            if old & (PRESENT | LARGE) == PRESENT {
+                self.drop_below_entry(old);
+                self.tables.flush_all();
+            }
         }
-        Some(())
+        Some(directory)
     }
 
-    /// The table below an entry of `level`, which is made if need be; what is below the guest's own level is marked as
-    /// pieces of a larger page.
-    fn below(&mut self, table: Table, at: usize, level: u8, guest_level: u8) -> Option<Table> {
-        let old = self.entry_of(table, at);
-        let mut entry = old;
-        if old & (PRESENT | LARGE) != PRESENT {
-            let below = self.pool.take(level - 1)?;
-            entry = self.tables.address(below) | TABLE_BITS;
-        }
-        if level == guest_level {
-            entry |= PIECES;
-        }
-        self.tables.write(table, at, entry);
-        if old & PRESENT != 0 && old & LARGE != 0 {
-            // Some CPUs stop when they find an instruction's page cached in two sizes (Intel erratum
-            // "machine check error on page size change").
-            self.tables.flush_all();
-        }
-        Some(self.tables.table_at(entry))
+    /// An entry that leads to a new table of `level`.
+    #[inline(never)]
+    fn new_table(&mut self, level: u8) -> Option<u64> {
+        self.pool.take(level).map(|table| self.tables.address(table) | TABLE_BITS)
     }
 }

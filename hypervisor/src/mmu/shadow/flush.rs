@@ -11,23 +11,12 @@ impl<T: ShadowTables> Shadow<T> {
     /// Drops the translation of the page at `address` in root `number`, and in every root if it may be global.
     #[inline(never)]
     pub fn flush_page(&mut self, number: usize, address: u64) {
-        if self.flush_small_page(number, address) {
-            return;
+        if let Some(table) = self.only_table_of(number, address) {
+            self.tables.write(table, index(address, 1), 0);
+        } else if self.drop_part(number, address, 1) {
+            return self.tables.flush_all();
         }
-        if self.drop_part(number, address, 1) {
-            self.tables.flush_all();
-        } else {
-            self.tables.flush_page(address);
-        }
-    }
-
-    /// The same, if that takes no more than to clear one leaf of 4 KiB. False: nothing was done.
-    #[inline(always)]
-    pub fn flush_small_page(&mut self, number: usize, address: u64) -> bool {
-        let Some(table) = self.only_table_of(number, address) else { return false };
-        self.tables.write(table, index(address, 1), 0);
         self.tables.flush_page(address);
-        true
     }
 
     /// The table of 4 KiB leaves for `address`, if there is one and no other place holds a translation of it.

@@ -4,30 +4,31 @@ use super::*;
 use crate::mmu::bits::{ACCESSED, DIRTY, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use crate::mmu::memory::GuestTables;
 use crate::mmu::miniature::guest::{Guest, TABLE};
-use crate::mmu::walk::{Nothing, Translation, find};
+use crate::mmu::walk::{Path, Translation, mark};
 use crate::mmu::{HYPERVISOR_LAST, HYPERVISOR_START, span};
 
 const ALL_ACCESSES: [Access; 6] =
     [Access::KERNEL_READ, Access::KERNEL_WRITE, KERNEL_FETCH, USER_READ, USER_WRITE, USER_FETCH];
 const EVERYTHING: u64 = WRITABLE | USER;
 
-/// The walk, and what the short one may say instead of it.
-fn walk(guest: &Guest, root: u64, address: u64, access: Access) -> Result<Translation, u64> {
-    let found = find(guest, root, address, access);
-    let result = crate::mmu::walk::walk(guest, root, address, access);
-    match found {
-        Ok(page) => {
-            let translation = result.expect("it was found");
-            assert_eq!((translation.level, translation.host.address), (1, page.host));
-            assert_eq!(translation.writable, page.rights & WRITABLE != 0);
-            assert_eq!(translation.user, page.rights & USER != 0);
-            assert_eq!(translation.no_execute, page.refusals & NO_EXECUTE != 0);
+/// A walk with its marks; `None`: an entry kept changing.
+fn walk(guest: &Guest, root: u64, address: u64, access: Access) -> Result<Option<Translation>, u64> {
+    for _ in 0..4 {
+        let mut path = Path::default();
+        let mut found = crate::mmu::walk::walk(guest, root, address, access, &mut path)?;
+        if mark(guest, root, address, access, &path, &mut found) {
+            return Ok(Some(found.1));
         }
-        Err(Nothing::Fault(code)) => assert_eq!(result, Err(code), "{access:?} at {address:#x}"),
-        Err(Nothing::Unready) => assert!(result.expect("it is allowed").level <= 1),
-        Err(Nothing::Unusual) => {}
     }
-    result
+    Ok(None)
+}
+
+/// The same where nothing changes: guest-physical address of the page, and its size.
+fn page(guest: &Guest, root: u64, address: u64, access: Access) -> Result<(u64, u64), u64> {
+    walk(guest, root, address, access).map(|found| {
+        let found = found.expect("nothing changes");
+        (found.page(), found.bytes())
+    })
 }
 
 fn guest() -> (Guest, u64) {
@@ -78,7 +79,7 @@ fn reserved_bits_of_large_pages_are_refused_and_the_pat_bit_is_not() {
             let (guest, root) = guest();
             guest.map(root, USER_ADDRESS, level, GIB | 1 << bit, EVERYTHING);
             let expected = if bit == 12 { Ok(GIB) } else { Err(error::PRESENT | error::RESERVED) };
-            let result = walk(&guest, root, USER_ADDRESS, Access::KERNEL_READ).map(|found| found.page);
+            let result = page(&guest, root, USER_ADDRESS, Access::KERNEL_READ).map(|found| found.0);
             assert_eq!(result, expected, "level {level}, bit {bit}");
         }
     }
@@ -151,17 +152,12 @@ fn a_refused_access_marks_nothing() {
 fn the_translation_tells_size_and_rights() {
     let (guest, root) = guest();
     guest.map(root, USER_ADDRESS, 2, GIB, WRITABLE | NO_EXECUTE | GLOBAL | DIRTY);
-    let expected = Translation {
-        page: GIB,
-        level: 2,
-        writable: true,
-        user: false,
-        no_execute: true,
-        dirty: true,
-        global: true,
-        host: guest.to_host(GIB + 0x1000, 4096).unwrap(),
-    };
-    assert_eq!(walk(&guest, root, USER_ADDRESS + 0x1234, Access::KERNEL_READ), Ok(expected));
+    let found = walk(&guest, root, USER_ADDRESS + 0x1234, Access::KERNEL_READ).unwrap().unwrap();
+    assert_eq!((found.page(), found.bytes()), (GIB, 2 * MIB));
+    assert_eq!(found.rights & (WRITABLE | USER | NO_EXECUTE), WRITABLE);
+    assert_eq!(found.entry & (ACCESSED | DIRTY | GLOBAL), ACCESSED | DIRTY | GLOBAL);
+    let host = guest.to_host(GIB, 2 * MIB).unwrap().large();
+    assert_eq!((found.host, found.host_level), (host, 2));
 }
 
 #[test]
@@ -194,8 +190,7 @@ fn addresses_of_the_hypervisor_and_beyond_the_canonical_ones_are_never_translate
 fn tables_that_lead_to_themselves_end_after_four_levels() {
     let (guest, root) = guest();
     guest.write(root, root | TABLE);
-    let found = walk(&guest, root, 0, Access::KERNEL_WRITE).unwrap();
-    assert_eq!((found.page, found.level), (root, 1));
+    assert_eq!(page(&guest, root, 0, Access::KERNEL_WRITE), Ok((root, 4096)));
     assert_eq!(guest.read(root), root | TABLE | ACCESSED | DIRTY);
     // Two tables in a ring, and the recursive slot that many kernels use.
     let other = guest.new_table();
@@ -204,7 +199,7 @@ fn tables_that_lead_to_themselves_end_after_four_levels() {
     guest.write(root + 511 * 8, root | TABLE);
     assert!(walk(&guest, root, span(4), Access::KERNEL_READ).is_ok());
     let window = 0xffff_ffff_ffff_f000;
-    assert_eq!(walk(&guest, root, window, Access::KERNEL_READ).unwrap().page, root);
+    assert_eq!(page(&guest, root, window, Access::KERNEL_READ), Ok((root, 4096)));
 }
 
 #[test]
@@ -214,8 +209,8 @@ fn an_entry_that_changes_under_the_walk_is_walked_again() {
     let place = guest.place(root, USER_ADDRESS, 1).unwrap();
     let entry = guest.read(place);
     guest.meddler.set(Some((place, entry, 1)));
-    let found = walk(&guest, root, USER_ADDRESS, USER_WRITE).unwrap();
-    assert_eq!((found.page, guest.read(place)), (GIB | 4096, entry | 4096 | ACCESSED | DIRTY));
+    assert_eq!(page(&guest, root, USER_ADDRESS, USER_WRITE), Ok((GIB | 4096, 4096)));
+    assert_eq!(guest.read(place), entry | 4096 | ACCESSED | DIRTY);
 }
 
 #[test]
@@ -224,7 +219,7 @@ fn a_guest_that_never_stops_changing_an_entry_gets_nothing() {
     guest.map(root, USER_ADDRESS, 1, GIB, EVERYTHING);
     let place = guest.place(root, USER_ADDRESS, 1).unwrap();
     guest.meddler.set(Some((place, guest.read(place), 999)));
-    assert_eq!(walk(&guest, root, USER_ADDRESS, USER_WRITE), Ok(Translation::NONE));
+    assert_eq!(walk(&guest, root, USER_ADDRESS, USER_WRITE), Ok(None));
 }
 
 /// Tables of garbage that often lead to one another: no panic, and the result is the reference's.
@@ -249,8 +244,7 @@ fn garbage_gives_what_the_reference_says() {
             }
             let access = random.pick(&ALL_ACCESSES);
             let expected = guest.expect(root, address, access);
-            let result = walk(&guest, root, address, access);
-            let phys = result.map(|found| found.page | address & (span(found.level) - 1));
+            let phys = page(&guest, root, address, access).map(|(page, bytes)| page | address & (bytes - 1));
             assert_eq!(phys, expected, "{access:?} at {address:#x}");
         }
     }

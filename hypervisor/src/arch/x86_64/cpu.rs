@@ -2,13 +2,18 @@
 
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid_count, _rdtsc};
-use x86::msr;
+
+// Not by a crate's function, which would let its instruction use the stack: whoever calls it would align that first.
 
 /// Reads a model-specific register that exists on every CPU this runs on.
 #[must_use]
 pub fn read_msr(register: u32) -> u64 {
+    let (low, high): (u32, u32);
     // SAFETY: callers name architectural registers of 64-bit CPUs (or probed ones); reading has no side effect.
-    unsafe { msr::rdmsr(register) }
+    unsafe {
+        asm!("rdmsr", in("ecx") register, out("eax") low, out("edx") high, options(nostack, preserves_flags));
+    }
+    u64::from(high) << 32 | u64::from(low)
 }
 
 /// Writes a model-specific register.
@@ -16,8 +21,11 @@ pub fn read_msr(register: u32) -> u64 {
 /// # Safety
 /// `value` is valid for `register` and the change is sound for the code that runs after it.
 pub unsafe fn write_msr(register: u32, value: u64) {
+    let (low, high) = (value as u32, (value >> 32) as u32);
     // SAFETY: the caller's contract.
-    unsafe { msr::wrmsr(register, value) };
+    unsafe {
+        asm!("wrmsr", in("ecx") register, in("eax") low, in("edx") high, options(nostack, preserves_flags));
+    }
 }
 
 /// CPUID.

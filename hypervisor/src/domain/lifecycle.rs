@@ -110,7 +110,7 @@ pub fn reboot(domain: &Domain) -> ! {
 }
 
 /// Takes what an operator asked for out of a domain's mail.
-pub fn collect(domain: &Domain, mail: u64) {
+pub fn collect(domain: &Domain, mail: u32) {
     if mail & MAIL_RESTART != 0 {
         domain.chore.set(Chore::ForgetTranslations);
     } else if mail & MAIL_DUMP != 0 && domain.chore.get() == Chore::None {

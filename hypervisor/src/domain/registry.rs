@@ -21,26 +21,28 @@ const _: () = assert!(MAX_DOMAINS <= MAX_READY, "one vCPU per domain: all fit on
 pub const MAX_DOMAINS: usize = limits::MAX_DOMAINS;
 
 /// Mail: the deadline was reached.
-pub const MAIL_TIMER: u64 = 1 << 63;
+pub const MAIL_TIMER: u32 = 1 << 31;
 /// Mail: console input is there.
-pub const MAIL_CONSOLE: u64 = 1 << 62;
+pub const MAIL_CONSOLE: u32 = 1 << 30;
 /// Mail: the domain is to start anew.
-pub const MAIL_RESTART: u64 = 1 << 61;
+pub const MAIL_RESTART: u32 = 1 << 29;
 /// Mail: the domain is to print its dump.
-pub const MAIL_DUMP: u64 = 1 << 60;
+pub const MAIL_DUMP: u32 = 1 << 28;
 /// Mail: the domain is not paused any more. Says nothing more; whoever collects it looks at everything.
-const MAIL_RESUMED: u64 = 1 << 59;
+const MAIL_RESUMED: u32 = 1 << 27;
 /// Mail that concerns a paused domain too.
-const MAIL_OF_OPERATOR: u64 = MAIL_RESTART | MAIL_DUMP;
+const MAIL_OF_OPERATOR: u32 = MAIL_RESTART | MAIL_DUMP;
 /// Mail of which its CPU is told even if there is other mail: that may wait for a paused domain, or be left by a stopped one.
-const MAIL_HEARD: u64 = MAIL_OF_OPERATOR | MAIL_RESUMED;
+const MAIL_HEARD: u32 = MAIL_OF_OPERATOR | MAIL_RESUMED;
 /// Mail: the other ends of the domain's channels were rung, a bit per channel.
-pub const MAIL_DOORBELLS: u64 = (1 << system_image::layout::MAX_CHANNELS) - 1;
+pub const MAIL_DOORBELLS: u32 = (1 << system_image::layout::MAX_CHANNELS) - 1;
 
 /// Mail: devices of the domain interrupted; the bit of device 0, the others follow.
 pub const MAIL_DEVICES_SHIFT: u32 = system_image::layout::MAX_CHANNELS as u32;
 /// See [`MAIL_DEVICES_SHIFT`].
-pub const MAIL_DEVICES: u64 = ((1 << system_image::layout::MAX_DEVICES) - 1) << MAIL_DEVICES_SHIFT;
+pub const MAIL_DEVICES: u32 = ((1 << system_image::layout::MAX_DEVICES) - 1) << MAIL_DEVICES_SHIFT;
+
+const _: () = assert!((MAIL_DOORBELLS | MAIL_DEVICES) < MAIL_RESUMED, "each bit is somebody's");
 
 /// Kicks of other CPUs that one CPU looks at within [`KICKS_NS`].
 const MOST_KICKS: u32 = 8;
@@ -62,7 +64,7 @@ pub struct Entry {
     priority: AtomicU8,
     /// Its place in the queue of its CPU, which boot sets.
     seat: AtomicU8,
-    mail: AtomicU64,
+    mail: AtomicU32,
     /// In ticks.
     deadline: AtomicU64,
     /// The tick since which it waits for its CPU, if it does.
@@ -80,7 +82,7 @@ static ENTRIES: [Entry; MAX_DOMAINS * MAX_VCPUS] = [const {
         cpu: AtomicU8::new(0),
         priority: AtomicU8::new(0),
         seat: AtomicU8::new(Seat::NONE.to_bits()),
-        mail: AtomicU64::new(0),
+        mail: AtomicU32::new(0),
         deadline: AtomicU64::new(NEVER),
         waits_since: AtomicU64::new(0),
         root: AtomicU64::new(0),
@@ -176,7 +178,7 @@ fn knock(entry: &Entry) {
 
 /// Leaves mail for a vCPU and sees to it that its CPU collects it.
 #[inline(never)]
-pub fn post(id: VcpuId, mail: u64) {
+pub fn post(id: VcpuId, mail: u32) {
     entry(id).post(mail);
 }
 
@@ -232,7 +234,7 @@ pub fn begin() {
 
 impl Entry {
     /// See [`post`].
-    pub fn post(&self, mail: u64) {
+    pub fn post(&self, mail: u32) {
         if self.is_stopped() {
             return;
         }
@@ -289,7 +291,7 @@ impl Entry {
     }
 
     /// Takes the mail.
-    pub fn collect(&self) -> u64 {
+    pub fn collect(&self) -> u32 {
         if self.mail.load(Ordering::Relaxed) == 0 { 0 } else { self.mail.swap(0, Ordering::SeqCst) }
     }
 

@@ -75,7 +75,7 @@ fn attend(domain: &Domain, vcpu: &Vcpu) {
 
 /// Turns mail into ports.
 #[inline(never)]
-fn open(domain: &Domain, vcpu: &Vcpu, mail: u64) {
+fn open(domain: &Domain, vcpu: &Vcpu, mail: u32) {
     lifecycle::collect(domain, mail);
     if domain.chore.get().replaces_memory() {
         // Nobody is left whom it could reach, and the memory in which ports are pending is being cleaned.

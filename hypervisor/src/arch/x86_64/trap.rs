@@ -51,7 +51,7 @@ pub extern "C" fn from_hypervisor(frame: &mut Frame) {
     match vector {
         NMI => {}
         // The other two: not canonical, so not the guest's.
-        STACK_FAULT | GENERAL_PROTECTION | PAGE_FAULT if is_expected(frame) => {}
+        STACK_FAULT..=PAGE_FAULT if is_expected(frame) => {}
         number @ FIRST_INTERRUPT.. => interrupt(number as u8),
         _ => crate::domain::crash::hypervisor_fault(frame, instructions::fault_address()),
     }

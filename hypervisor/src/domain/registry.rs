@@ -42,7 +42,7 @@ pub const MAIL_DEVICES_SHIFT: u32 = system_image::layout::MAX_CHANNELS as u32;
 /// See [`MAIL_DEVICES_SHIFT`].
 pub const MAIL_DEVICES: u32 = ((1 << system_image::layout::MAX_DEVICES) - 1) << MAIL_DEVICES_SHIFT;
 
-const _: () = assert!((MAIL_DOORBELLS | MAIL_DEVICES) < MAIL_RESUMED, "each bit is somebody's");
+const _: () = assert!(MAIL_DEVICES < MAIL_RESUMED, "each bit is one cause's");
 
 /// Kicks of other CPUs that one CPU looks at within [`KICKS_NS`].
 const MOST_KICKS: u32 = 8;

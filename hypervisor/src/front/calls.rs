@@ -41,8 +41,8 @@ pub fn call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
         return;
     }
     let Reply { status, value } = match fast::call(frame.rax) {
-        // A mutant changes what registers hold.
-        Some(call) if mutant!(any) => system_call::make(call, arguments(frame)),
+        // All calls come here in the build with mutants, some of which change what registers hold.
+        Some(call) if cfg!(feature = "mutants") => system_call::make(call, arguments(frame)),
         _ => Reply::from(shutdown(domain, frame)),
     };
     frame.rax = status;

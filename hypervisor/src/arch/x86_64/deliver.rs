@@ -51,6 +51,7 @@ global_asm!(
     ".balign 16",
     ".globl pvops_deliver_exception",
     "pvops_deliver_exception:",
+    trace_point!(exception),
     "xor edx, edx",
     "mov r9, [rip + __ehdr_start + {vcpu}]",
     "mov r10, [r9 + {area}]",

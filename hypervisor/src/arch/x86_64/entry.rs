@@ -122,8 +122,7 @@ global_asm!(
     push_scratch!(),
     "sub rsp, {kept_bytes}",
     clear_flags!(),
-    trace_point!(exception),
-    "jmp pvops_deliver_exception",
+    "jmp pvops_deliver_exception", // With its trace point, which would stand between stubs and page faults.
     // --- Page faults.
     ".globl pvops_page_fault", // For debuggers.
     "pvops_page_fault:",

@@ -16,7 +16,7 @@ use crate::domain::events::{self, Binding, MAX_BOUND_PORTS};
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{Domain, console, lifecycle, registry, turn};
 use crate::lock::lock;
-use crate::mmu::shadow::{Failure, LoadedRoot};
+use crate::mmu::shadow::Failure;
 use crate::sched::VcpuId;
 use core::sync::atomic::Ordering;
 use pvops_abi::call;
@@ -33,6 +33,9 @@ const MAX_POPULATE_PAGES: u64 = 32;
 const MAX_LONG_CALLS: u32 = 4;
 /// It also ends short behind a long call when it has taken so long.
 const LONG_BATCH_NS: u32 = 20_000;
+
+/// Of a call that did what it was to do and has no value.
+const DONE: Reply = Reply { status: 0, value: 0 };
 
 /// A call of the guest kernel that needs all its registers: `rax` and `rdx` get status and value, all else stays.
 pub fn call(domain: &Domain, vcpu: &Vcpu, frame: &mut Frame) {
@@ -139,11 +142,13 @@ pub(super) fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Resu
     if domain.vcpu(vcpu).area.get().is_none() {
         return Err(Error::WrongState);
     }
-    match kind {
-        PortKind::Timer | PortKind::Console | PortKind::Ipi if argument == 0 => {}
-        PortKind::Doorbell if argument < domain.channels.len() as u64 => {}
-        PortKind::Device if domain.devices.has_interrupt(argument) => {}
-        _ => return Err(Error::InvalidArgument),
+    let exists = match kind {
+        PortKind::Doorbell => argument < domain.channels.len() as u64,
+        PortKind::Device => domain.devices.has_interrupt(argument),
+        _ => argument == 0,
+    };
+    if !exists {
+        return Err(Error::InvalidArgument);
     }
     let binding = Binding { kind, argument: argument as u32, vcpu };
     let mut bindings = lock(&domain.bindings);
@@ -200,7 +205,7 @@ pub(super) fn send(domain: &Domain, port: u64) -> Reply {
     let vcpu = current_vcpu();
     if port < MAX_BOUND_PORTS as u64 && vcpu.own_ipis.load(Ordering::Relaxed) >> port & 1 != 0 {
         events::post_to_self(domain, vcpu, port as u32);
-        return Reply { status: 0, value: 0 };
+        return DONE;
     }
     send_to_others(domain, port)
 }
@@ -259,39 +264,36 @@ fn concerned(domain: &Domain, vcpu: &Vcpu, [mask, base]: [u64; 2]) -> Result<u64
 }
 
 #[inline(always)]
-pub(super) fn load_root(
-    domain: &Domain,
-    vcpu: &Vcpu,
-    root: u64,
-    flags: u64,
-    user_root: u64,
-) -> Result<u64, Error> {
-    let is_usual = flags == LoadRootFlags::KEEP.bits() && user_root == 0;
-    // What is cached was checked.
-    let cached = if is_usual { lock(&domain.mmu).load_cached_root(root, vcpu.number) } else { None };
-    let loaded = match cached {
-        Some(loaded) => loaded,
-        None => find_root(domain, vcpu, root, flags, user_root)?,
-    };
-    vcpu.set_root(loaded);
-    Ok(0)
+pub(super) fn load_root(domain: &Domain, vcpu: &Vcpu, root: u64, flags: u64, user_root: u64) -> Reply {
+    if flags == LoadRootFlags::KEEP.bits() && user_root == 0 {
+        // What is cached was checked.
+        let cached = lock(&domain.mmu).load_cached_root(root, vcpu.number);
+        if let Some(loaded) = cached {
+            vcpu.set_root(loaded);
+            return DONE;
+        }
+    }
+    reply_of_any_root(domain, vcpu, root, flags, user_root)
 }
 
+/// A reply, so that nothing is left to do behind it.
 #[inline(never)]
-fn find_root(
-    domain: &Domain,
-    vcpu: &Vcpu,
-    root: u64,
-    flags: u64,
-    user_root: u64,
-) -> Result<LoadedRoot, Error> {
+fn reply_of_any_root(domain: &Domain, vcpu: &Vcpu, root: u64, flags: u64, user_root: u64) -> Reply {
+    Reply::from(load_any_root(domain, vcpu, root, flags, user_root))
+}
+
+#[inline(always)]
+fn load_any_root(domain: &Domain, vcpu: &Vcpu, root: u64, flags: u64, user_root: u64) -> Result<u64, Error> {
     let flags = if mutant!(LoadRootTakesAnyFlag) { flags & 1 } else { flags };
     let flags = LoadRootFlags::from_bits(flags).ok_or(Error::InvalidArgument)?;
     if user_root != 0 {
         return Err(Error::InvalidArgument);
     }
     domain.memory.check(root, 4096, 4096)?;
-    lock(&domain.mmu).load_root(root, vcpu.number, flags.contains(LoadRootFlags::KEEP)).map_err(exhausted)
+    let keep = flags.contains(LoadRootFlags::KEEP);
+    let loaded = lock(&domain.mmu).load_root(root, vcpu.number, keep).map_err(exhausted)?;
+    vcpu.set_root(loaded);
+    Ok(0)
 }
 
 #[inline(always)]
@@ -299,7 +301,7 @@ pub(super) fn flush_page(domain: &Domain, vcpu: &Vcpu, address: u64, set: [u64; 
     let is_usual = set == [1 << (vcpu.number % 64), 0] && !mutant!(any);
     if is_usual {
         lock(&domain.mmu).flush_page(vcpu.root.get().number, address);
-        return Reply { status: 0, value: 0 };
+        return DONE;
     }
     let bytes = if mutant!(FlushPageDoesNothing) { 0 } else { 1 };
     flush_range(domain, vcpu, [address, bytes], set)

@@ -48,7 +48,6 @@ unsafe extern "C" {
 global_asm!(
     ".pushsection .text.pvops_entry, \"ax\"",
     // --- An exception whose error code is 0.
-    ".balign 16",
     ".globl pvops_deliver_exception",
     "pvops_deliver_exception:",
     trace_point!(exception),

@@ -52,18 +52,6 @@ const CALL_BYTES: u64 = size_of::<MadeCall>() as u64;
 const _: () = assert!(size_of::<MadeCall>() == 16 && offset_of!(MadeCall, id) == 0);
 const _: () = assert!(offset_of!(MadeCall, first_argument) == 8 && LAST_CALLS.is_power_of_two());
 
-/// What the instruction and the short ways leave out of a whole frame, but for the registers that a function keeps.
-macro_rules! store_rest {
-    () => {
-        "mov rcx, [rsp + {rip}]
-         mov [rsp + {rcx}], rcx
-         mov rcx, [rsp + {rflags}]
-         mov [rsp + {r11}], rcx
-         mov [rsp + {rax}], rax
-         mov [rsp + {rdx}], rdx"
-    };
-}
-
 macro_rules! store_arguments {
     () => {
         "mov [rsp + {rdi}], rdi
@@ -145,7 +133,7 @@ global_asm!(
     "jz 30f",
     "cmp byte ptr [r10 + {enabled}], 0",
     "je 32b",
-    store_rest!(),
+    "call 63f",
     "jmp pvops_deliver_event",
     // --- Something is to be seen to before the guest goes on.
     "30:",
@@ -185,8 +173,18 @@ global_asm!(
     "mov r11d, {system_call}",
     "61:",
     "mov [rsp + {vector}], r11",
-    store_rest!(),
+    "call 63f",
     "jmp pvops_long",
+    // What the instruction and the short ways leave out of the frame above the return address, but for the registers that a
+    // function keeps.
+    "63:",
+    "mov rcx, [rsp + 8 + {rip}]",
+    "mov [rsp + 8 + {rcx}], rcx",
+    "mov rcx, [rsp + 8 + {rflags}]",
+    "mov [rsp + 8 + {r11}], rcx",
+    "mov [rsp + 8 + {rax}], rax",
+    "mov [rsp + 8 + {rdx}], rdx",
+    "ret",
     // --- CPU.IRET: everything is read first, which may fault, then checked; only then does anything change.
     "50:",
     "mov r11, rsp",
@@ -292,7 +290,6 @@ global_asm!(
     "mov rdx, [rsp + {rdx}]",
     "mov eax, {iret}",
     "jmp 29b",
-    ".balign 16",
     ".globl pvops_compatibility_entry",
     "pvops_compatibility_entry:",
     "xor edx, edx",

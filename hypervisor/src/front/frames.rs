@@ -39,35 +39,34 @@ pub fn deliver(frame: &mut Frame, number: u64, error: u64) {
         crash(cause(number));
     }
     trace!(Trap, number | error << 32, address());
-    let flags = if mutant!(TrapsDoNotMask) { 0 } else { flags };
-    if push(vcpu, frame, 0, entry, error, flags) {
+    if push(0, entry, error, if mutant!(TrapsDoNotMask) { 0 } else { flags }, frame) {
         return;
     }
     // The kernel's stack cannot be written: the double-fault stack is the last resort.
     let stack = vcpu.double_fault_stack.get();
     let is_on_it = vcpu.mode.get() == Mode::Kernel && stack.wrapping_sub(frame.rsp) <= STACK_BYTES;
-    let TrapGate { entry, .. } = gate(vcpu, vector::DOUBLE_FAULT);
-    if entry == 0 || stack == 0 || is_on_it {
+    let entry = if stack == 0 || is_on_it { 0 } else { gate(vcpu, vector::DOUBLE_FAULT).entry };
+    if entry == 0 {
         crash("fault while delivering a fault");
     }
     trace!(Trap, vector::DOUBLE_FAULT, address());
-    if !push(vcpu, frame, stack, entry, 0, TrapGate::MASK_EVENTS) {
+    if !push(stack, entry, 0, TrapGate::MASK_EVENTS, frame) {
         crash("double-fault stack not accessible");
     }
 }
 
-/// What the dump says about a trap that nobody handles.
+/// A trap that nobody handles, as the dump names it.
 fn cause(number: u64) -> &'static str {
     match number {
-        0 => "divide error, no handler",
-        1 => "debug exception, no handler",
-        vector::BREAKPOINT => "breakpoint, no handler",
-        vector::INVALID_OPCODE => "invalid opcode, no handler",
-        vector::DOUBLE_FAULT => "double fault, no handler",
-        12 => "stack fault, no handler",
-        vector::GENERAL_PROTECTION => "general protection fault, no handler",
-        vector::PAGE_FAULT => "page fault, no handler",
-        _ => "trap, no handler",
+        0 => "divide error",
+        1 => "debug exception",
+        vector::BREAKPOINT => "breakpoint",
+        vector::INVALID_OPCODE => "invalid opcode",
+        vector::DOUBLE_FAULT => "double fault",
+        12 => "stack fault",
+        vector::GENERAL_PROTECTION => "general protection fault",
+        vector::PAGE_FAULT => "page fault",
+        _ => "trap without a handler",
     }
 }
 
@@ -114,7 +113,7 @@ pub fn software_interrupt(vcpu: &Vcpu, frame: &mut Frame, number: u64, length: u
 pub fn deliver_event(vcpu: &Vcpu, frame: &mut Frame) {
     trace!(Upcall);
     let flags = if mutant!(UpcallsDoNotMask) { 0 } else { TrapGate::MASK_EVENTS };
-    if !push(vcpu, frame, 0, vcpu.event_entry.get(), 0, flags) {
+    if !push(0, vcpu.event_entry.get(), 0, flags, frame) {
         // The stack is bad; the guest learns it as a double fault.
         deliver(frame, vector::DOUBLE_FAULT, 0);
     }
@@ -123,19 +122,19 @@ pub fn deliver_event(vcpu: &Vcpu, frame: &mut Frame) {
 /// Enters the guest kernel at `entry`, with its frame on `stack`; 0: the registered one from user mode, the interrupted one
 /// from kernel mode. False: it is not accessible, and nothing changes.
 #[inline(never)]
-fn push(vcpu: &Vcpu, frame: &mut Frame, stack: u64, entry: u64, error: u64, flags: u64) -> bool {
-    let is_program = vcpu.mode.get() == Mode::User;
-    let stack = if mutant!(StackOfProgram) && is_program { frame.rsp } else { stack };
-    let area = vcpu.area_or_none();
-    let (user_gs, enabled) = (area.user_gs_base(), area.events_enabled());
-    if mutant!(FrameHidesMask) {
+fn push(stack: u64, entry: u64, error: u64, flags: u64, frame: &mut Frame) -> bool {
+    let (mode, area) = (current_vcpu().mode.get(), current_vcpu().area_or_none());
+    let stack = if mutant!(StackOfProgram) && mode == Mode::User { frame.rsp } else { stack };
+    let user_gs = if mutant!(GsBaseLost) { area.user_gs_base() } else { 0 };
+    let hides_mask = mutant!(FrameHidesMask) && !area.events_enabled();
+    if hides_mask {
         area.set_events_enabled(true);
     }
-    if guest::push_trap(frame, stack, entry, error, flags).is_err() {
+    if guest::push_trap(stack, entry, error, flags, frame).is_err() {
         return false;
     }
-    if mutant!(FrameHidesMask) && flags & TrapGate::MASK_EVENTS == 0 {
-        area.set_events_enabled(enabled);
+    if hides_mask {
+        area.set_events_enabled(false);
     }
     if mutant!(GsBaseLost) {
         area.set_user_gs_base(user_gs);
@@ -163,7 +162,7 @@ pub fn deliver_system_call(vcpu: &Vcpu, frame: &mut Frame) {
         deliver(frame, vector::INVALID_OPCODE, 0);
         return;
     };
-    let user_gs = area.user_gs_base();
+    let user_gs = if mutant!(GsBaseLost) { area.user_gs_base() } else { 0 };
     guest::leave_program(frame);
     if mutant!(GsBaseLost) {
         area.set_user_gs_base(user_gs);

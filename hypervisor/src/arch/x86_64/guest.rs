@@ -256,11 +256,11 @@ const MOST_FAULTS: u32 = 16;
 /// # Errors
 /// [`NotAccessible`].
 pub fn push_trap(
-    frame: &mut Frame,
     stack: u64,
     entry: u64,
     error: u64,
     flags: u64,
+    frame: &mut Frame,
 ) -> Result<(), NotAccessible> {
     cpu().guest_faults_left.set(MOST_FAULTS);
     // SAFETY: only guest memory outside the hypervisor's slots is touched, and of `frame` what the function says. A fault

@@ -176,7 +176,7 @@ fn see_to(frame: &mut Frame) -> bool {
             return true;
         }
         if vcpu.event_entry.get() != 0 && !mutant!(NeverDelivered) {
-            frames::deliver_event(vcpu, frame);
+            return leave_with_event(frame);
         }
     }
     if !is_canonical(frame.rip) {
@@ -187,8 +187,9 @@ fn see_to(frame: &mut Frame) -> bool {
     false
 }
 
-/// Last step where the entry code could not deliver an event. No other one follows it, whatever the guest does meanwhile:
-/// as [`leave`], but never true.
+/// Last step where the entry code cannot deliver an event. No other one follows it, whatever the guest does meanwhile: as
+/// [`leave`], but never true.
+#[inline(never)]
 pub fn leave_with_event(frame: &mut Frame) -> bool {
     let vcpu = current_vcpu();
     frames::deliver_event(vcpu, frame);

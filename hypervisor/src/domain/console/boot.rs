@@ -1,7 +1,7 @@
 //! What the console is told before any domain runs.
 
 use super::ring::Ring;
-use super::{CONSOLE, FOCUS, MEMBERS, print_byte};
+use super::{CONSOLE, FOCUS, MEMBERS, NEVER_TAKEN, print_byte};
 use crate::arch::x86_64::console::Uart;
 use crate::domain::NAME_BYTES;
 use crate::domain::registry::MAX_DOMAINS;
@@ -12,7 +12,10 @@ const _: () = assert!(MAX_DOMAINS == 8);
 
 /// Sets the UART up.
 pub fn start() {
-    CONSOLE.lock().uart = Uart::start();
+    let mut console = CONSOLE.lock();
+    console.uart = Uart::start();
+    console.taken = NEVER_TAKEN;
+    console.output.begin();
 }
 
 /// Lets input interrupt.

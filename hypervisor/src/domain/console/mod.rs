@@ -50,6 +50,8 @@ const PAUSE_NS: u32 = 1_000_000;
 /// A UART that takes nothing for that long, which is some seconds, has nobody at the other end and holds back what it
 /// gets. What does not fit any more is lost then, so that no guest waits for ever (CONS-002).
 const STALLED_TICKS: u64 = 1 << 33;
+/// When no UART ever took bytes: longer ago than that.
+const NEVER_TAKEN: u64 = STALLED_TICKS.wrapping_neg();
 
 /// A guest that writes while others hold the console for some microseconds is told to come again.
 const SHORT: u32 = 1_000;
@@ -99,7 +101,7 @@ impl Console {
     #[inline(never)]
     fn pump_for(&mut self, accepted: usize, all: usize) -> usize {
         self.pump();
-        let is_stalled = time::now() > self.taken + STALLED_TICKS;
+        let is_stalled = time::now() > self.taken.wrapping_add(STALLED_TICKS);
         if accepted == 0 && is_stalled { all } else { accepted }
     }
 
@@ -108,9 +110,10 @@ impl Console {
     fn pump(&mut self) -> bool {
         let focus = focus();
         let mut is_more = true;
-        if device::is_empty() {
+        let room = self.uart.room();
+        if room != 0 && device::is_empty() {
             self.taken = time::now();
-            is_more = (0..self.uart.room()).all(|_| self.output.next(focus).map(device::send).is_some());
+            is_more = (0..room).all(|_| self.output.next(focus).map(device::send).is_some());
         }
         self.uart.allow_transmit(is_more && next_tick() == NEVER);
         is_more

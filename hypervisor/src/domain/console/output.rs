@@ -51,18 +51,24 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Nobody wrote anything.
+    /// All zeros, which cost the image nothing; [`Self::begin`] comes first.
     pub(super) const fn new() -> Self {
         Self {
-            open: NOBODY,
+            open: 0,
             turn: 0,
-            most_unfinished: 1,
+            most_unfinished: 0,
             passed: 0,
             domains: 0,
             staged: Ring::new(),
             names: [NO_NAME; MAX_DOMAINS],
             sources: [const { Source::new() }; SOURCES],
         }
+    }
+
+    /// Nobody wrote anything.
+    pub(super) fn begin(&mut self) {
+        self.open = NOBODY;
+        self.most_unfinished = 1;
     }
 
     /// Adds a domain, with or without the console: it has a name that its lines must be told by.

@@ -8,6 +8,7 @@ use core::sync::atomic::AtomicU8;
 
 fn output(domains: usize) -> Output {
     let mut output = Output::new();
+    output.begin();
     for number in 0..domains {
         let mut name = [0; NAME_BYTES];
         name[0] = b'a' + number as u8;

@@ -19,13 +19,24 @@ pub(super) enum Order {
     Dump,
 }
 
+/// What a key is answered with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Answer {
+    /// The menu is open.
+    Menu,
+    /// The menu is closed.
+    Back,
+    /// The menu has no such key, and is closed.
+    NoKey,
+}
+
 /// What a key asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Choice {
     /// The domain with the focus gets this byte.
     Input(u8),
-    /// The menu is shown.
-    Open,
+    /// Nothing else is done.
+    Tell(Answer),
     /// The next domain gets the focus.
     Next,
     /// This domain gets the focus.
@@ -34,10 +45,6 @@ pub(super) enum Choice {
     Order(Order),
     /// All domains are shown.
     List,
-    /// The menu is closed and nothing else is done.
-    Back,
-    /// The menu has no such key.
-    Unknown,
 }
 
 /// The menu's keys, but for the domains' numbers.
@@ -49,18 +56,18 @@ const KEYS: [(u8, Choice); 8] = [
     (b'd', Choice::Order(Order::Dump)),
     (b'l', Choice::List),
     (b't', Choice::Input(ESCAPE_KEY)),
-    (ESCAPE, Choice::Back),
+    (ESCAPE, Choice::Tell(Answer::Back)),
 ];
 
 /// What the operator asks for by a key, while the menu is open or not. Inlined, it is repeated for each choice.
 #[inline(never)]
 pub(super) fn choice(is_open: bool, key: u8) -> Choice {
     if !is_open {
-        return if key == ESCAPE_KEY { Choice::Open } else { Choice::Input(key) };
+        return if key == ESCAPE_KEY { Choice::Tell(Answer::Menu) } else { Choice::Input(key) };
     }
     let domain = key.wrapping_sub(b'1');
     if usize::from(domain) < MAX_DOMAINS {
         return Choice::Focus(domain);
     }
-    KEYS.iter().find(|(this, _)| *this == key).map_or(Choice::Unknown, |(_, choice)| *choice)
+    KEYS.iter().find(|(this, _)| *this == key).map_or(Choice::Tell(Answer::NoKey), |(_, choice)| *choice)
 }

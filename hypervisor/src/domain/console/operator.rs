@@ -1,6 +1,6 @@
 //! Input: to the domain with the focus, or to the operator's menu.
 
-use super::menu::{Choice, Order, choice};
+use super::menu::{Answer, Choice, Order, choice};
 use super::output::OPERATOR;
 use super::{FOCUS, MEMBERS};
 use crate::domain::lifecycle::{self, State};
@@ -59,17 +59,15 @@ pub fn take(domain: u16) -> Option<u8> {
 /// Does what a received byte asks for. On one CPU only.
 pub(super) fn receive(byte: u8) {
     let choice = choice(IS_OPEN.load(Ordering::Relaxed), byte);
-    IS_OPEN.store(choice == Choice::Open, Ordering::Relaxed);
+    IS_OPEN.store(choice == Choice::Tell(Answer::Menu), Ordering::Relaxed);
     let focus = FOCUS.load(Ordering::Relaxed).into();
     match choice {
         Choice::Input(byte) => keep(focus, byte),
-        Choice::Open => tell(focus, MENU),
-        Choice::Next => focus_next(focus),
+        Choice::Tell(answer) => tell(focus, 1 << answer as u32),
+        Choice::Next => give_focus(next_member(focus)),
         Choice::Focus(domain) => give_focus(domain.into()),
         Choice::Order(order) => obey(order, focus),
         Choice::List => list(focus),
-        Choice::Back => tell(focus, BACK),
-        Choice::Unknown => tell(focus, NO_KEY),
     }
 }
 
@@ -80,28 +78,24 @@ const ANSWERS: &[u8] = b"pvops: \
     \xe2the menu has no such key; back\
     \xe3there is no domain \xc1 with a console\
     \xe4'@' has the focus\
-    \xe5'@': pause\
-    \xe6'@': continue\
-    \xe7'@': restart\
-    \xe8'@': dump\
-    \xe9 is not for a domain that has stopped\
-    \xea\xc1 '@' running\
-    \xeb\xc1 '@' paused\
-    \xec\xc1 '@' stopped\
-    \xed, has the focus\
-    \xee, no console";
-const MENU: u32 = 1 << 0;
-const BACK: u32 = 1 << 1;
-const NO_KEY: u32 = 1 << 2;
-/// The next: has the focus.
+    \xe5'@': \
+    \xe6pause\xe7continue\xe8restart\xe9dump\
+    \xea is not for a domain that has stopped\
+    \xeb\xc1 '@' \
+    \xecrunning\xedpaused\xeestopped\
+    \xef, has the focus\
+    \xf0, no console";
+/// Before it, in the order of [`Answer`]; the next: has the focus.
 const NO_CONSOLE: u32 = 1 << 3;
+const ORDER: u32 = 1 << 5;
 /// The others follow, in the order of [`Order`].
-const PAUSE: u32 = 1 << 5;
-const REFUSED: u32 = 1 << 9;
+const PAUSE: u32 = 1 << 6;
+const REFUSED: u32 = 1 << 10;
+const STATE: u32 = 1 << 11;
 /// The others follow, in the order of [`State`].
-const RUNNING: u32 = 1 << 10;
-const WITH_FOCUS: u32 = 1 << 13;
-const WITHOUT_CONSOLE: u32 = 1 << 14;
+const RUNNING: u32 = 1 << 12;
+const WITH_FOCUS: u32 = 1 << 15;
+const WITHOUT_CONSOLE: u32 = 1 << 16;
 
 /// Keeps a byte for a domain; the newest is lost when that does not read.
 fn keep(domain: u16, byte: u8) {
@@ -120,11 +114,12 @@ fn is_member(domain: u16) -> bool {
     MEMBERS.load(Ordering::Relaxed) >> (domain % 8) & 1 != 0
 }
 
-fn focus_next(focus: u16) {
+fn next_member(focus: u16) -> u16 {
     let behind = MEMBERS.load(Ordering::Relaxed).rotate_right(u32::from(focus) + 1);
-    give_focus((focus + 1 + behind.trailing_zeros() as u16) % MAX_DOMAINS as u16);
+    (focus + 1 + behind.trailing_zeros() as u16) % MAX_DOMAINS as u16
 }
 
+#[inline(never)]
 fn give_focus(domain: u16) {
     let is_member = is_member(domain);
     if is_member {
@@ -133,12 +128,10 @@ fn give_focus(domain: u16) {
     tell(domain, NO_CONSOLE << u32::from(is_member));
 }
 
+/// A domain that has stopped does not mind but a restart.
 fn obey(order: Order, domain: u16) {
     let is_refused = order != Order::Restart && lifecycle::state(domain) == State::Stopped;
-    tell(domain, PAUSE << order as u32 | if is_refused { REFUSED } else { 0 });
-    if is_refused {
-        return;
-    }
+    tell(domain, ORDER | PAUSE << order as u32 | if is_refused { REFUSED } else { 0 });
     match order {
         Order::Pause => lifecycle::pause(domain),
         Order::Continue => lifecycle::resume(domain),
@@ -154,6 +147,6 @@ fn list(focus: u16) {
             () if !is_member(domain) => WITHOUT_CONSOLE,
             () => 0,
         };
-        tell(domain, RUNNING << lifecycle::state(domain) as u32 | more);
+        tell(domain, STATE | RUNNING << lifecycle::state(domain) as u32 | more);
     }
 }

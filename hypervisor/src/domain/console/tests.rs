@@ -1,6 +1,6 @@
 //! What a terminal shows of what domains write at the same time.
 
-use super::menu::{Choice, ESCAPE_KEY, Order, choice};
+use super::menu::{Answer, Choice, ESCAPE_KEY, Order, choice};
 use super::output::{OPERATOR, Output, PIECE_BYTES};
 use super::source::{MOST_BYTES, OWN_LINE_BYTES, RING_BYTES};
 use crate::domain::NAME_BYTES;
@@ -316,22 +316,22 @@ fn at_the_end_everything_goes_out() {
 fn the_menu_opens_and_closes() {
     assert_eq!(choice(false, b'l'), Choice::Input(b'l'));
     assert_eq!(choice(false, 0x1b), Choice::Input(0x1b));
-    assert_eq!(choice(false, ESCAPE_KEY), Choice::Open);
+    assert_eq!(choice(false, ESCAPE_KEY), Choice::Tell(Answer::Menu));
     for (key, expected) in [
         (ESCAPE_KEY, Choice::Next),
         (b'1', Choice::Focus(0)),
         (b'8', Choice::Focus(7)),
-        (b'9', Choice::Unknown),
-        (b'0', Choice::Unknown),
+        (b'9', Choice::Tell(Answer::NoKey)),
+        (b'0', Choice::Tell(Answer::NoKey)),
         (b'p', Choice::Order(Order::Pause)),
         (b'c', Choice::Order(Order::Continue)),
         (b'r', Choice::Order(Order::Restart)),
         (b'd', Choice::Order(Order::Dump)),
         (b'l', Choice::List),
         (b't', Choice::Input(ESCAPE_KEY)),
-        (0x1b, Choice::Back),
-        (b'\r', Choice::Unknown),
-        (0xff, Choice::Unknown),
+        (0x1b, Choice::Tell(Answer::Back)),
+        (b'\r', Choice::Tell(Answer::NoKey)),
+        (0xff, Choice::Tell(Answer::NoKey)),
     ] {
         assert_eq!(choice(true, key), expected);
     }

@@ -73,6 +73,7 @@ fn line(at: usize) -> Option<&'static [u8]> {
     rest.get(..rest.iter().position(|byte| *byte == b'\n')?)
 }
 
+#[inline(never)]
 fn with_registers(frame: &Frame, address: u64) -> Values {
     let mut values = [0; 64];
     values[FRAME..END_OF_FRAME].copy_from_slice(frame.words());

@@ -40,7 +40,7 @@ const STACK: usize = CALLS + 2 * LAST_CALLS;
 /// The lines of a dump, as templates over [`Values`]; the cause follows the first one. The first ones, up to those with
 /// all registers, are also the hypervisor's own.
 const LINES: &[u8] = b"pvops: \xe9hypervisor fault, vector \xd0, error \x91, address \x97\
-\xe7domain '@' crashed: \xe8domain '@' dump: asked for at the console\xff
+\xeadomain '@' \xe7crashed: \xe8dump: asked for at the console\xff
   rip \x92  rsp \x95  rfl \x94
   rax \x8b  rbx \x86  rcx \x8c
   rdx \x8d  rsi \x8e  rdi \x8f
@@ -89,8 +89,9 @@ pub fn show_line(domain: &Domain, vcpu: &Vcpu, frame: &Frame, at: usize) -> Opti
     let mut values = with_registers(frame, address);
     let (fs, gs) = switch::guest_bases();
     let area = vcpu.area_or_none();
-    // Pairs of bits, one of which is set, but for the last flag.
-    values[0] = 1 << vcpu.mode.get() as u32
+    // Pairs of bits, one of which is set, but for the last two.
+    values[0] = 1 << 10
+        | 1 << vcpu.mode.get() as u32
         | 1 << (2 + u32::from(area.events_enabled()))
         | 1 << (4 + u32::from(area.events_pending()))
         | 1 << (7 + u32::from(text.is_empty()))
@@ -196,7 +197,7 @@ mod tests {
     #[test]
     fn a_dump() {
         let mut values: Values = core::array::from_fn(|number| number as u64);
-        values[0] = 1 << 1 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7;
+        values[0] = 1 << 10 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7;
         let text: Vec<String> = lines().map(|line| shown(line, &values[..STACK + 2])).collect();
         assert_eq!(text.len(), 17);
         assert!(text.iter().all(|line| line.len() < 90 && line.is_ascii()), "{text:?}");
@@ -209,7 +210,7 @@ mod tests {
         assert_eq!(text[9], "  stack\t0000000000000030 0000000000000031 - -");
         assert_eq!(text[10], "\t- - - -");
         assert!(text[13].starts_with("  calls\t0000000000000020 0000000000000021 "), "{text:?}");
-        values[0] = 1 | 1 << 2 | 1 << 5 | 1 << 8;
+        values[0] = 1 << 10 | 1 | 1 << 2 | 1 << 5 | 1 << 8;
         let text: Vec<String> = lines().map(|line| shown(line, &values)).collect();
         assert_eq!(text[0], "pvops: domain 'name' dump: asked for at the console");
         assert!(text[7].contains("kernel mode"));

@@ -42,12 +42,13 @@ impl Source {
 
     /// Takes a line of the hypervisor, which `append` writes, whole, or not at all.
     pub(super) fn accept_line(&mut self, append: impl FnOnce(&mut Ring<RING_BYTES>)) -> bool {
-        let end = self.bytes.end;
-        if self.own_first == self.own_end {
-            (self.own_first, self.own_end) = (end, end);
-        }
-        if self.own_end != end || self.len() > RING_BYTES as u32 - OWN_LINE_BYTES {
+        let stands_alone = self.own_first == self.own_end;
+        let stands_apart = !stands_alone && self.own_end != self.bytes.end;
+        if stands_apart || self.len() > RING_BYTES as u32 - OWN_LINE_BYTES {
             return false;
+        }
+        if stands_alone {
+            self.own_first = self.bytes.end;
         }
         append(&mut self.bytes);
         self.push(b'\n');

@@ -50,11 +50,11 @@ impl Ring<RING_BYTES> {
 
     /// Appends a number with `least` digits or more.
     #[inline(never)]
-    pub(super) fn number(&mut self, value: u64, base: u64, least: u32) {
+    pub(super) fn number(&mut self, value: u64, base: u64, least: i32) {
         let rest = value.checked_div(base).unwrap_or_default();
         if rest != 0 || least > 1 {
             // At most 19 times.
-            self.number(rest, base, least.saturating_sub(1));
+            self.number(rest, base, least - 1);
         }
         let digit = (value - rest * base) as u8;
         self.append(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });

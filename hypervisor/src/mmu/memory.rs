@@ -135,8 +135,8 @@ pub trait ShadowTables {
     /// The table that an entry of this domain's leads to. `None`: it is absent, or a leaf, since none of those leads into
     /// the pool, or the hypervisor's.
     fn table_below(&self, entry: u64) -> Option<Table>;
-    /// The PML4 entries of the hypervisor's slots for the vCPU that will use a root.
-    fn hypervisor_entry(&self, slot: usize) -> u64;
+    /// Stores the PML4 entries of the hypervisor's slots, as the vCPU has them that will use a root.
+    fn map_hypervisor(&mut self, table: Table);
     /// Drops this CPU's cached translation of the page at `address`.
     fn flush_page(&mut self, address: u64);
     /// Drops all of this CPU's cached translations, paging structures included.

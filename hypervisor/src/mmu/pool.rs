@@ -3,15 +3,20 @@
 //! Dropping a subtree is one push, however large it is; its tables are zeroed one by one when tables are
 //! needed or the CPU is idle. So no request is longer than the tables it asked for.
 
-use super::bits::{LARGE, PRESENT};
 use super::memory::{ShadowTables, Table};
+use super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS};
 
-/// What is known of a pool page: a link in one of two lists, and its level while in use.
+/// Software bits of an entry that say to which tree the table below belongs. A tree's tables are reached through entries of
+/// its kind only; other trees that it leads to are not dropped with it.
+pub const KINDS: u64 = 3 << 9;
+
+/// What is known of a pool page: a link in one of two lists, and its level and kind while in use.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct PageInfo {
     next: u32,
-    level: u32,
+    level: u16,
+    kind: u16,
 }
 
 const END: u32 = u32::MAX;
@@ -52,25 +57,47 @@ impl Pool {
         &mut self.info[table.number()]
     }
 
-    /// Takes a zeroed table for `level`.
-    pub fn take(&mut self, level: u8) -> Option<Table> {
+    /// Takes a zeroed table for `level`, of a `kind`.
+    pub fn take(&mut self, level: u8, kind: u64) -> Option<Table> {
         if self.free == END {
             return None;
         }
         let table = Table::numbered(self.free);
         let info = self.info(table);
-        info.level = level.into();
+        (info.level, info.kind) = (level.into(), kind as u16);
         self.free = info.next;
         self.free_count -= 1;
         Some(table)
     }
 
-    /// Puts an unlinked table, and with it all tables below it, on the list of dropped ones. The caller flushes
-    /// the hardware's caches before any of them can be taken again.
+    /// Puts an unlinked table, and with it its tree below, on the list of dropped ones. The caller flushes the hardware's
+    /// caches before any of them can be taken again.
+    #[inline(never)]
     pub fn drop_subtree(&mut self, table: Table) {
         let next = self.dropped;
         self.info(table).next = next;
         self.dropped = table.number() as u32;
+    }
+
+    /// Clears what leads from a table to others; those of its own tree become dropped ones.
+    #[inline(never)]
+    pub fn clear(&mut self, tables: &mut impl ShadowTables, table: Table) {
+        let PageInfo { level, kind, .. } = *self.info(table);
+        let mut from = 0;
+        while let Some(index) = tables.next_filled(table, from) {
+            from = index + 1;
+            if level == 4 && index == HYPERVISOR_FIRST_SLOT {
+                from += HYPERVISOR_SLOTS - 1;
+                continue;
+            }
+            let entry = tables.read(table, index);
+            if let Some(below) = tables.table_below(entry) {
+                tables.write(table, index, 0);
+                if entry & KINDS == u64::from(kind) {
+                    self.drop_subtree(below);
+                }
+            }
+        }
     }
 
     /// Zeroes and frees one dropped table; tables below it become dropped ones. False: there was none.
@@ -79,17 +106,10 @@ impl Pool {
             return false;
         }
         let table = Table::numbered(self.dropped);
-        let PageInfo { next, level } = *self.info(table);
+        let PageInfo { next, level, .. } = *self.info(table);
         self.dropped = next;
         if level > 1 {
-            let mut from = 0;
-            while let Some(index) = tables.next_filled(table, from) {
-                let entry = tables.read(table, index);
-                if entry & PRESENT != 0 && entry & LARGE == 0 {
-                    self.drop_subtree(tables.table_at(entry));
-                }
-                from = index + 1;
-            }
+            self.clear(tables, table);
         }
         tables.zero(table);
         let free = self.free;
@@ -125,9 +145,10 @@ impl Pool {
         self.list(self.dropped)
     }
 
-    /// Level for which a table was taken.
-    pub(super) fn level_of(&self, table: Table) -> u8 {
-        self.info[table.number()].level as u8
+    /// Level and kind for which a table was taken.
+    pub(super) fn level_of(&self, table: Table) -> (u8, u64) {
+        let PageInfo { level, kind, .. } = self.info[table.number()];
+        (level as u8, kind.into())
     }
 
     fn list(&self, first: u32) -> Vec<Table> {

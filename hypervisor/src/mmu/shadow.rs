@@ -20,11 +20,10 @@ mod common;
 mod fill;
 mod flush;
 
-use super::bits::{ACCESSED, LARGE, PRESENT, USER, WRITABLE};
+use super::bits::{ACCESSED, PRESENT, USER, WRITABLE};
 use super::memory::{ShadowTables, Table};
-use super::pool::Pool;
+use super::pool::{KINDS, Pool};
 use super::walk::Path;
-use super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS};
 
 /// Roots cached per domain.
 pub const MAX_ROOTS: usize = 64;
@@ -40,9 +39,10 @@ const MAX_PARTS_ONE_BY_ONE: u64 = 64;
 const MAX_PARTS_IN_ALL_ROOTS: u64 = 4;
 
 const TABLE_BITS: u64 = PRESENT | WRITABLE | USER | ACCESSED;
-/// Software bits in kernel-view PML4 entries, and in those of all tables below.
+/// Kinds of kernel-view PML4 entries, and of those of all tables below; the user view's have neither bit.
 const OWN: u64 = 1 << 9;
 const COMMON: u64 = 1 << 10;
+const _: () = assert!(KINDS == OWN | COMMON);
 /// Software bit in an entry at whose level the guest has a leaf that was loaded in smaller pieces: a flush of any
 /// address in it drops them all.
 const PIECES: u64 = 1 << 11;
@@ -67,9 +67,6 @@ struct CachedRoot {
     /// Value of `common_changes` when the common slots were linked; or [`STALE`].
     linked: u64,
     vcpu: u32,
-    /// Slots in which one of the views has an entry, the hypervisor's excepted: whoever empties a root looks at
-    /// these only.
-    filled: Slots,
 }
 
 /// No page has this address.
@@ -116,8 +113,7 @@ pub struct Shadow<T> {
     pool: Pool,
     roots: [CachedRoot; MAX_ROOTS],
     common_slots: Slots,
-    /// A PML4 that is never loaded: holds the common subtrees, those that were needed so far. Taken when slots are
-    /// declared.
+    /// A PML4 that is never loaded: holds the common subtrees, those that were needed so far.
     common: Option<Table>,
     /// Common subtrees made so far: a root that was linked before the last one lacks some.
     common_changes: u64,
@@ -153,7 +149,7 @@ impl<T: ShadowTables> Shadow<T> {
     }
 
     fn is_common(&self, slot: usize) -> bool {
-        self.common_slots[slot / 64] >> (slot % 64) & 1 != 0
+        is_in(&self.common_slots, slot)
     }
 
     // --- Roots ---------------------------------------------------------------------------------------------
@@ -202,10 +198,10 @@ impl<T: ShadowTables> Shadow<T> {
         (guest_root >> 12) as usize % MAX_ROOTS
     }
 
-    /// Whether its vCPU loaded it last.
+    /// Whether a vCPU loaded it last.
+    #[inline(never)]
     fn is_loaded(&self, number: usize) -> bool {
-        let root = &self.roots[number];
-        root.is_in_use() && self.loaded[root.vcpu as usize % MAX_VCPUS] == number as u8
+        self.loaded.contains(&(number as u8))
     }
 
     /// The place of a cached root.
@@ -220,18 +216,19 @@ impl<T: ShadowTables> Shadow<T> {
             None => self.evict()?,
         };
         self.reserve(2)?;
-        let (kernel, user) = (self.pool.take(4)?, self.pool.take(4)?);
-        for slot in HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS {
-            let entry = self.tables.hypervisor_entry(slot);
-            self.tables.write(kernel, slot, entry);
-            self.tables.write(user, slot, entry);
-        }
-        // Nothing is filled where no root is, see `forget`.
+        let (kernel, user) = (self.new_view(OWN)?, self.new_view(0)?);
         let root = self.root(number);
         (root.guest_root, root.vcpu, root.last_used) = (guest_root, vcpu, 0);
         (root.kernel, root.user) = (kernel, user);
         self.link_common(number);
         Some(number)
+    }
+
+    #[inline(never)]
+    fn new_view(&mut self, kind: u64) -> Option<Table> {
+        let table = self.pool.take(4, kind)?;
+        self.tables.map_hypervisor(table);
+        Some(table)
     }
 
     /// Forgets `guest_root` on all vCPUs. It must not be loaded; one that is loaded is left alone and false
@@ -251,19 +248,16 @@ impl<T: ShadowTables> Shadow<T> {
 
     /// Frees a root's place; its tables become dropped ones.
     fn forget(&mut self, number: usize) {
-        self.empty(number);
-        if self.is_loaded(number) {
-            self.loaded[self.root(number).vcpu as usize % MAX_VCPUS] = NO_NUMBER;
+        for loaded in &mut self.loaded {
+            if usize::from(*loaded) == number {
+                *loaded = NO_NUMBER;
+            }
         }
         let root = self.root(number);
         (root.guest_root, root.linked) = (NO_ROOT, STALE);
         let CachedRoot { kernel, user, .. } = *root;
-        for table in [kernel, user] {
-            for slot in HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS {
-                self.tables.write(table, slot, 0);
-            }
-            self.pool.drop_subtree(table);
-        }
+        self.pool.drop_subtree(kernel);
+        self.pool.drop_subtree(user);
     }
 
     /// Forgets one root, loaded or not, and when there is none the common slots; for a domain that begins anew, on
@@ -273,21 +267,26 @@ impl<T: ShadowTables> Shadow<T> {
             self.forget(number);
             return true;
         }
-        self.global_outside_common = false;
+        let is_left = self.common.is_some();
         self.drop_common();
         self.common_slots = NO_SLOTS;
-        let Some(common) = self.common.take() else { return false };
-        self.pool.drop_subtree(common);
-        true
+        is_left
     }
 
     /// Forgets the root used longest ago, but none that is loaded.
     fn evict(&mut self) -> Option<usize> {
-        let number = (0..MAX_ROOTS)
-            .filter(|number| self.roots[*number].is_in_use() && !self.is_loaded(*number))
-            .min_by_key(|number| self.roots[*number].last_used)?;
-        self.forget(number);
-        Some(number)
+        let (mut oldest, mut last_used) = (MAX_ROOTS, u64::MAX);
+        for number in 0..MAX_ROOTS {
+            let root = &self.roots[number];
+            if root.last_used < last_used && root.is_in_use() && !self.is_loaded(number) {
+                (oldest, last_used) = (number, root.last_used);
+            }
+        }
+        if oldest == MAX_ROOTS {
+            return None;
+        }
+        self.forget(oldest);
+        Some(oldest)
     }
 
     /// Drops all translations of a root but those of common slots.
@@ -297,29 +296,22 @@ impl<T: ShadowTables> Shadow<T> {
     }
 
     /// Drops all translations of a root, links to common subtrees included.
+    #[inline(never)]
     fn empty(&mut self, number: usize) {
-        let filled = core::mem::replace(&mut self.root(number).filled, NO_SLOTS);
-        slots_in(filled).for_each(|slot| self.drop_slot(number, slot));
+        let CachedRoot { kernel, user, .. } = *self.root(number);
+        self.pool.clear(&mut self.tables, kernel);
+        self.pool.clear(&mut self.tables, user);
         self.tables.flush_all();
     }
 
-    /// Drops what a root caches in `slot`.
-    fn drop_slot(&mut self, number: usize, slot: usize) {
-        let CachedRoot { kernel, user, .. } = *self.root(number);
-        let kernel_entry = self.take_entry(kernel, slot);
-        if kernel_entry & OWN != 0 {
-            self.drop_below_entry(kernel_entry);
-        }
-        let user_entry = self.take_entry(user, slot);
-        self.drop_below_entry(user_entry);
-    }
-
-    /// Drops the subtree that an entry links, if it does. The caller has overwritten the entry.
+    /// Drops the subtree that an entry leads to, if it does. The caller has overwritten the entry.
     #[inline(never)]
-    fn drop_below_entry(&mut self, entry: u64) {
-        if entry & (PRESENT | LARGE) == PRESENT {
-            self.pool.drop_subtree(self.tables.table_at(entry));
-        }
+    fn drop_below_entry(&mut self, entry: u64) -> bool {
+        let table = self.tables.table_below(entry);
+        table.is_some_and(|table| {
+            self.pool.drop_subtree(table);
+            true
+        })
     }
 
     /// Reads an entry, and clears it if it is present.
@@ -343,13 +335,6 @@ impl<T: ShadowTables> Shadow<T> {
         &mut self.roots[number % MAX_ROOTS]
     }
 
-    /// The root in a place, one of whose views gets an entry in `slot`.
-    fn note_filled(&mut self, number: usize, slot: usize) -> &CachedRoot {
-        let root = self.root(number);
-        root.filled[slot / 64 % 8] |= 1 << (slot % 64);
-        root
-    }
-
     // --- Memory --------------------------------------------------------------------------------------------
 
     /// Sees to it that `count` tables can be taken: reclaims dropped ones, then roots that are not loaded, then
@@ -365,11 +350,6 @@ impl<T: ShadowTables> Shadow<T> {
             if self.pool.reclaim_one(&mut self.tables) || self.evict().is_some() {
                 continue;
             }
-            for number in 0..MAX_ROOTS {
-                if self.roots[number].is_in_use() {
-                    self.empty(number);
-                }
-            }
             self.drop_common();
             if !self.pool.reclaim_one(&mut self.tables) {
                 return None;
@@ -384,16 +364,7 @@ impl<T: ShadowTables> Shadow<T> {
     }
 }
 
-/// The slots of a bitmap.
-fn slots_in(mut slots: Slots) -> impl Iterator<Item = usize> {
-    core::iter::from_fn(move || take_slot(&mut slots))
-}
-
-/// Takes the first slot out of a bitmap.
-#[inline(never)]
-fn take_slot(slots: &mut Slots) -> Option<usize> {
-    let (word, left) = slots.iter_mut().enumerate().find(|(_, left)| **left != 0)?;
-    let bit = left.trailing_zeros() as usize;
-    *left &= *left - 1;
-    Some(word * 64 + bit)
+/// Whether a slot is in a bitmap.
+fn is_in(slots: &Slots, slot: usize) -> bool {
+    slots[slot / 64 % 8] >> (slot % 64) & 1 != 0
 }

@@ -104,14 +104,18 @@ impl ShadowTables for PoolTables {
         (table.distance() < self.bytes).then_some(table)
     }
 
-    fn hypervisor_entry(&self, slot: usize) -> u64 {
-        self.hypervisor[slot - HYPERVISOR_FIRST_SLOT]
+    fn map_hypervisor(&mut self, table: Table) {
+        // SAFETY: as in `write_several`: the slots are below 512.
+        unsafe {
+            self.entry(table, HYPERVISOR_FIRST_SLOT).cast::<[u64; HYPERVISOR_SLOTS]>().write(self.hypervisor)
+        };
     }
 
     fn flush_page(&mut self, address: u64) {
         cpu::flush_page(address);
     }
 
+    #[inline(never)]
     fn flush_all(&mut self) {
         let root = this_cpu().root.get();
         // SAFETY: it is the root that is loaded.

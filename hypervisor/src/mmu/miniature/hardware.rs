@@ -3,7 +3,7 @@
 use crate::mmu::bits::{ACCESSED, DIRTY, FRAME, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use crate::mmu::memory::{ShadowTables, Table};
 use crate::mmu::walk::Access;
-use crate::mmu::{HYPERVISOR_FIRST_SLOT, index, span};
+use crate::mmu::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS, index, span};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -131,7 +131,8 @@ impl ShadowTables for Pages {
 
     fn write(&mut self, table: Table, index: usize, entry: u64) {
         if self.address(table) == self.root.get() {
-            let is_hypervisors = (HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + 16).contains(&index);
+            let is_hypervisors =
+                (HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS).contains(&index);
             assert!(!is_hypervisors, "the hypervisor is unmapped or replaced in the loaded root");
         }
         self.count_work();
@@ -185,9 +186,10 @@ impl ShadowTables for Pages {
         is_table.then(|| Table::numbered(number as u32))
     }
 
-    fn hypervisor_entry(&self, slot: usize) -> u64 {
-        // Not for ring 3, and in no pool.
-        (0x1_0000_0000 + slot as u64 * 4096) | PRESENT | WRITABLE | ACCESSED
+    fn map_hypervisor(&mut self, table: Table) {
+        for slot in HYPERVISOR_FIRST_SLOT..HYPERVISOR_FIRST_SLOT + HYPERVISOR_SLOTS {
+            self.write(table, slot, hypervisor_entry(slot));
+        }
     }
 
     fn flush_page(&mut self, address: u64) {
@@ -199,4 +201,9 @@ impl ShadowTables for Pages {
     fn flush_all(&mut self) {
         self.forget_all();
     }
+}
+
+/// The PML4 entry of a hypervisor's slot: not for ring 3, and in no pool.
+pub fn hypervisor_entry(slot: usize) -> u64 {
+    (0x1_0000_0000 + slot as u64 * 4096) | PRESENT | WRITABLE | ACCESSED
 }

@@ -5,7 +5,8 @@ use super::super::bits::{
     CACHE_DISABLE, FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE, WRITE_THROUGH,
 };
 use super::super::memory::{ShadowTables, Table};
-use super::super::pool::PageInfo;
+use super::super::miniature::hardware::hypervisor_entry;
+use super::super::pool::{KINDS, PageInfo};
 use super::super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS, index, span};
 use super::{COMMON, CachedRoot, OWN, Shadow};
 use core::ops::Range;
@@ -29,7 +30,8 @@ impl<T: ShadowTables> Shadow<T> {
             assert!(is_zero, "free table {table:?} is not zero");
         }
         for table in self.pool.dropped_tables() {
-            self.audit_tree(table, self.pool.level_of(table), &mut found);
+            let (level, kind) = self.pool.level_of(table);
+            self.audit_tree(table, level, kind, &mut found);
         }
         for root in self.roots.iter().filter(|root| root.is_in_use()) {
             self.audit_root(root, &mut found);
@@ -40,7 +42,8 @@ impl<T: ShadowTables> Shadow<T> {
                 let entry = self.tables.read(common, slot);
                 assert!(entry & PRESENT == 0 || self.is_common(slot), "common slot {slot}");
                 if entry & PRESENT != 0 {
-                    self.audit_tree(self.tables.table_at(entry & FRAME), 3, &mut found);
+                    assert_eq!(entry & KINDS, COMMON);
+                    self.audit_tree(self.tables.table_at(entry & FRAME), 3, COMMON, &mut found);
                 }
             }
         }
@@ -56,20 +59,18 @@ impl<T: ShadowTables> Shadow<T> {
             let kernel = self.tables.read(root.kernel, slot);
             let user = self.tables.read(root.user, slot);
             if hypervisor.contains(&slot) {
-                assert_eq!(kernel, self.tables.hypervisor_entry(slot), "kernel view, slot {slot}");
-                assert_eq!(user, self.tables.hypervisor_entry(slot), "user view, slot {slot}");
+                assert_eq!(kernel, hypervisor_entry(slot), "kernel view, slot {slot}");
+                assert_eq!(user, hypervisor_entry(slot), "user view, slot {slot}");
                 continue;
             }
-            let is_filled = root.filled[slot / 64] >> (slot % 64) & 1 != 0;
-            assert!(is_filled || (kernel | user) & PRESENT == 0, "slot {slot} would be forgotten");
             if user & PRESENT != 0 {
                 assert!(root.is_stale() || !self.is_common(slot));
                 assert!(
                     kernel & PRESENT != 0,
                     "a flush that looks into slot {slot} of the kernel view misses this"
                 );
-                assert!(user & (NO_EXECUTE | OWN | COMMON) == 0);
-                self.audit_tree(self.tables.table_at(user & FRAME), 3, found);
+                assert!(user & (NO_EXECUTE | KINDS) == 0);
+                self.audit_tree(self.tables.table_at(user & FRAME), 3, 0, found);
             }
             if kernel & COMMON != 0 && root.is_stale() {
                 // Perhaps to a subtree that is gone; it is not followed.
@@ -77,19 +78,22 @@ impl<T: ShadowTables> Shadow<T> {
                 let common = self.common.expect("a common slot without common table");
                 assert_eq!(kernel, self.tables.read(common, slot), "slot {slot} is not the common one");
             } else if kernel & OWN != 0 {
-                self.audit_tree(self.tables.table_at(kernel & FRAME), 3, found);
+                self.audit_tree(self.tables.table_at(kernel & FRAME), 3, OWN, found);
             } else if kernel & PRESENT != 0 {
                 assert_eq!(kernel, user | NO_EXECUTE, "slot {slot} is not borrowed from the user view");
             }
         }
     }
 
-    fn audit_tree(&self, table: Table, level: u8, found: &mut Found<'_>) {
+    fn audit_tree(&self, table: Table, level: u8, kind: u64, found: &mut Found<'_>) {
         found.times[table.number()] += 1;
+        assert_eq!(self.pool.level_of(table), (level, kind), "table {table:?} is not what it was taken for");
         for at in 0..512 {
             let entry = self.tables.read(table, at);
             if entry & PRESENT == 0 {
                 assert_eq!(entry, 0, "an absent entry is not zero");
+            } else if level == 4 && (self.tables.table_below(entry).is_none() || entry & KINDS != kind) {
+                // A root that was dropped: the hypervisor's entry, or one to a subtree of another.
             } else if level == 1 || entry & LARGE != 0 {
                 let host = entry & FRAME & !(span(level) - 1);
                 assert!(level < 4 && entry & USER != 0 && entry & GLOBAL == 0);
@@ -103,8 +107,8 @@ impl<T: ShadowTables> Shadow<T> {
                     "a leaf maps {host:#x}, which is not the domain's, or not cached like this"
                 );
             } else {
-                assert!(entry & (USER | WRITABLE) == USER | WRITABLE);
-                self.audit_tree(self.tables.table_at(entry & FRAME), level - 1, found);
+                assert!(entry & (USER | WRITABLE | KINDS) == USER | WRITABLE | kind);
+                self.audit_tree(self.tables.table_at(entry & FRAME), level - 1, kind, found);
             }
         }
     }

@@ -12,7 +12,6 @@ static UNUSED: CachedRoot = CachedRoot {
     last_used: 0,
     linked: STALE,
     vcpu: 0,
-    filled: NO_SLOTS,
 };
 
 impl<T: ShadowTables> Shadow<T> {

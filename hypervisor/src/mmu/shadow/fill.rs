@@ -3,6 +3,7 @@
 use super::super::bits::{ACCESSED, DIRTY, FRAME, GLOBAL, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use super::super::index;
 use super::super::memory::{GuestTable, GuestTables, ShadowTables, Table};
+use super::super::pool::KINDS;
 use super::super::walk::{Access, Place, Translation, error, mark, walk};
 use super::{COMMON, CachedRoot, Failure, MAX_ROOTS, MOST_TABLES_AT_ONCE, OWN, PIECES, Shadow, TABLE_BITS};
 
@@ -37,7 +38,7 @@ fn leaf_entry(translation: &Translation, directory: u64) -> u64 {
     let dirty = if mutant!(WritableWhileClean) { DIRTY } else { guest & DIRTY };
     let writable = rights & (dirty / (DIRTY / WRITABLE));
     entry |= writable | (writable * (DIRTY / WRITABLE));
-    if directory & (OWN | COMMON) != 0 && !mutant!(KernelRunsUserPages) {
+    if directory & KINDS != 0 && !mutant!(KernelRunsUserPages) {
         // Not executable for the kernel, leaf by leaf: the bit of user mode, moved.
         entry |= (rights & USER) * (NO_EXECUTE / USER);
     }
@@ -220,7 +221,7 @@ impl<T: ShadowTables> Shadow<T> {
         let entry = next(next(self.tables.read(view, index(address, 4)), 3)?, 2)?;
         self.tables.table_below(entry)?;
         // What is borrowed has user leaves only.
-        let is_right = entry & (OWN | COMMON) != 0 || rights & USER != 0;
+        let is_right = entry & KINDS != 0 || rights & USER != 0;
         is_right.then_some(entry)
     }
 
@@ -238,10 +239,10 @@ impl<T: ShadowTables> Shadow<T> {
     ) -> Option<u64> {
         self.reserve(MOST_TABLES_AT_ONCE)?;
         let slot = index(address, 4);
-        let CachedRoot { kernel, user, .. } = *self.note_filled(number, slot);
+        let CachedRoot { kernel, user, .. } = *self.root(number);
         let linked = self.entry_of(kernel, slot);
         let (view, kind) = if self.is_common(slot) {
-            (self.common?, COMMON)
+            (self.common()?, COMMON)
         } else if rights & USER != 0 && (user_access || linked & OWN == 0) {
             (user, 0)
         } else {
@@ -255,7 +256,7 @@ impl<T: ShadowTables> Shadow<T> {
             // A large leaf is replaced, and so is what was borrowed.
             let is_other = old & (PRESENT | LARGE | kind) != PRESENT | kind;
             if is_other {
-                entry = self.new_table(level - 1)? | kind;
+                entry = self.new_table(level - 1, kind)?;
             }
             if level == guest_level {
                 entry |= PIECES;
@@ -280,8 +281,7 @@ impl<T: ShadowTables> Shadow<T> {
         }
         if level > 1 {
             let old = self.take_entry(table, index(address, level));
-            if old & (PRESENT | LARGE) == PRESENT {
-                self.drop_below_entry(old);
+            if self.drop_below_entry(old) {
                 self.tables.flush_all();
             }
         }
@@ -290,7 +290,7 @@ impl<T: ShadowTables> Shadow<T> {
 
     /// An entry that leads to a new table of `level`.
     #[inline(never)]
-    fn new_table(&mut self, level: u8) -> Option<u64> {
-        self.pool.take(level).map(|table| self.tables.address(table) | TABLE_BITS)
+    fn new_table(&mut self, level: u8, kind: u64) -> Option<u64> {
+        self.pool.take(level, kind).map(|table| self.tables.address(table) | TABLE_BITS | kind)
     }
 }

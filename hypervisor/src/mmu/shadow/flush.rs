@@ -1,11 +1,8 @@
 //! Flush: what the guest wants forgotten is forgotten, here and in the hardware; more may be.
 
-use super::super::bits::{LARGE, PRESENT};
 use super::super::memory::{ShadowTables, Table};
-use super::super::{HYPERVISOR_FIRST_SLOT, HYPERVISOR_SLOTS, index, span};
-use super::{
-    CachedRoot, MAX_PARTS_IN_ALL_ROOTS, MAX_PARTS_ONE_BY_ONE, MAX_ROOTS, OWN, PIECES, STALE, Shadow,
-};
+use super::super::{index, span};
+use super::{CachedRoot, MAX_PARTS_IN_ALL_ROOTS, MAX_PARTS_ONE_BY_ONE, MAX_ROOTS, OWN, PIECES, Shadow};
 
 impl<T: ShadowTables> Shadow<T> {
     /// Drops the translation of the page at `address` in root `number`, and in every root if it may be global.
@@ -61,46 +58,31 @@ impl<T: ShadowTables> Shadow<T> {
 
     /// The same in both views of a root.
     fn drop_part_in(&mut self, number: usize, address: u64, level: u8) -> bool {
+        let CachedRoot { kernel, user, .. } = *self.root(number);
         let slot = index(address, 4);
-        let CachedRoot { kernel, user, .. } = self.roots[number % MAX_ROOTS];
-        if slot.wrapping_sub(HYPERVISOR_FIRST_SLOT) < HYPERVISOR_SLOTS {
+        // A root need not be linked to all common subtrees.
+        let view = if self.is_common(slot) { self.common.unwrap_or(kernel) } else { kernel };
+        if self.is_common(slot) && mutant!(CommonSlotNotFlushed) {
             return false;
         }
-        if self.is_common(slot) {
-            if mutant!(CommonSlotNotFlushed) {
-                return false;
-            }
-            // A root need not be linked to all common subtrees.
-            let common = self.common.unwrap_or(kernel);
-            return self.drop_below(self.entry_of(common, slot), address, level);
-        }
-        let user_entry = self.entry_of(user, slot);
-        let kernel_entry = self.entry_of(kernel, slot);
-        // Otherwise it is the user view's subtree, or nothing.
-        let had_tables = kernel_entry & OWN != 0 && self.drop_below(kernel_entry, address, level);
-        self.drop_below(user_entry, address, level) | had_tables
+        let entry = self.entry_of(view, slot);
+        let had_tables = self.drop_below(entry, address, level);
+        // What is not the view's own is borrowed from the user view, or common.
+        entry & OWN != 0 && self.drop_below(self.entry_of(user, slot), address, level) || had_tables
     }
 
-    /// The same in the subtree of a PML4 entry. What the guest has as one page goes as a whole.
-    fn drop_below(&mut self, entry: u64, address: u64, level: u8) -> bool {
-        if entry & PRESENT == 0 {
-            return false;
-        }
-        let mut table = self.tables.table_at(entry);
-        for at_level in [3, 2] {
+    /// The same in the subtree of a PML4 entry, if it leads to one. What the guest has as one page goes as a whole.
+    fn drop_below(&mut self, mut entry: u64, address: u64, level: u8) -> bool {
+        let mut at_level = 4;
+        while let Some(table) = self.tables.table_below(entry) {
+            at_level -= 1;
             let at = index(address, at_level);
-            let entry = self.tables.read(table, at);
-            if at_level == level || entry & (PRESENT | LARGE | PIECES) != PRESENT {
-                let was_table = entry & (PRESENT | LARGE) == PRESENT;
-                if entry & PRESENT != 0 {
-                    self.tables.write(table, at, 0);
-                }
-                self.drop_below_entry(entry);
-                return was_table;
+            entry = self.tables.read(table, at);
+            if at_level == level || entry & PIECES != 0 || self.tables.table_below(entry).is_none() {
+                self.tables.write(table, at, 0);
+                return self.drop_below_entry(entry);
             }
-            table = self.tables.table_at(entry);
         }
-        self.tables.write(table, index(address, 1), 0);
         false
     }
 
@@ -133,11 +115,7 @@ impl<T: ShadowTables> Shadow<T> {
     /// Drops all translations of root `number`; `every_root`: of all roots and of the common slots.
     pub fn flush_all(&mut self, number: usize, every_root: bool) {
         if every_root {
-            for root in self.roots.iter_mut() {
-                root.linked = STALE;
-            }
             self.drop_common();
-            self.global_outside_common = false;
         }
         self.drop_trees(number);
     }

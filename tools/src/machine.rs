@@ -79,6 +79,9 @@ pub struct Machine {
     /// Who records what is executed.
     #[arg(skip)]
     pub recorder: Option<Recorder>,
+    /// Without COM1, so that nobody sees what it writes.
+    #[arg(skip)]
+    pub is_silent: bool,
 }
 
 /// A plugin of QEMU that writes what was executed between a guest's marks.
@@ -104,6 +107,7 @@ impl Default for Machine {
             control: None,
             gdb_port: None,
             recorder: None,
+            is_silent: false,
         }
     }
 }
@@ -150,7 +154,8 @@ impl Machine {
         command.args(["-machine", "q35", "-cpu", "max", "-accel", accelerator]);
         command.args(["-m", &format!("{}M", self.memory_mib), "-smp", &self.cpus.to_string()]);
         // Only what is asked for; the boot loader wants a graphics card.
-        command.args(["-nodefaults", "-vga", "std", "-display", "none", "-serial", "stdio", "-no-reboot"]);
+        command.args(["-nodefaults", "-vga", "std", "-display", "none", "-no-reboot"]);
+        command.args(["-serial", if self.is_silent { "none" } else { "stdio" }]);
         command.args(["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=4")]);
         if let Some(com2) = &self.com2 {
             command.args(["-serial", com2]);

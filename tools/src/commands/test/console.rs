@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use system_image::ExitStatus;
+
 use super::case::{BOOT_LIMIT, Case, Context, ensure, expect_status};
 use super::domains::{Placed, contents, start};
 use crate::failure::{Failure, Kind};
@@ -36,6 +38,7 @@ pub fn cases() -> Vec<Case> {
     }
     // Two boots each, one pair of them instruction by instruction.
     cases.iter_mut().for_each(|case| case.limit = 2 * BOOT_LIMIT);
+    cases.push(Case::boot("console: a machine without one ends as others do", silent));
     cases.push(Case::boot("console: a shell answers beside a flood", answers));
     cases.push(Case::boot("console: the operator's menu", menu));
     cases.push(Case::boot("console: the menu pauses, dumps and starts anew", |context, limit| {
@@ -88,6 +91,16 @@ fn all_lines(console: &str, domain: &str) -> Result<(), Failure> {
         ensure(line == Some(&*expected), format_args!("{domain}: {line:?}, not {expected:?}"))?;
     }
     ensure(found.next().is_none(), format_args!("{domain}: a line came twice"))
+}
+
+// covers: CONS-002
+/// A domain that fills its ring, and a crash whose dump does not fit there, are over all the same.
+fn silent(context: &Context, limit: Duration) -> Result<(), Failure> {
+    let domains = [("noisy", "run=lines lines=100", 0, 16), ("fragile", "run=fragile", 0, 16)];
+    let machine = Machine { is_silent: true, ..Machine::default() };
+    let ended = context.start(&contents(context, &domains)?, &machine, limit)?.finish()?;
+    expect_status(&ended, ExitStatus::DOMAIN_CRASHED.code())?;
+    ensure(ended.console.is_empty(), format_args!("it has a console: {:?}", ended.console))
 }
 
 // covers: CONS-002, CONS-003

@@ -126,8 +126,9 @@ impl Output {
         let (bytes, is_own) = source.next_run();
         let is_raw = !is_own && self.domains < 2;
         let is_harmless = is_own || number != focus;
+        let mut is_at_start = self.open != number;
         let staged = &mut self.staged;
-        if !is_raw && (is_own || self.open != number) {
+        if !is_raw && (is_own || is_at_start) {
             let parts = u64::from(self.open != NOBODY) | u64::from(!is_own) << 1;
             staged.template(b"\xe0\r\n\xe1[@] ", &self.names[number % MAX_DOMAINS], &[parts]);
         }
@@ -141,10 +142,11 @@ impl Output {
                 staged.push(byte);
                 continue;
             }
-            // The one before a line feed is added here.
-            if byte == b'\r' && (is_harmless || source.is_at_line_end()) {
+            // The one before a line feed is added here; at the start it would move to the tag.
+            if byte == b'\r' && (is_harmless || is_at_start || source.is_at_line_end()) {
                 continue;
             }
+            is_at_start = false;
             if is_line {
                 staged.push(b'\r');
             }
@@ -167,7 +169,7 @@ impl Output {
                 () if is_ready => 4,
                 () if source.len() != 0 && number == focus => {
                     is_unfinished = true;
-                    if self.passed == PATIENCE { 6 } else { 2 }
+                    if self.passed >= PATIENCE { 6 } else { 2 }
                 }
                 () => 0,
             };
@@ -176,7 +178,8 @@ impl Output {
                 (chosen, highest) = (number, rank);
             }
         }
-        self.passed = if is_unfinished && chosen != focus { self.passed + 1 } else { 0 };
+        // More than the patience: what goes before it went first.
+        self.passed = if is_unfinished && chosen != focus { self.passed.saturating_add(1) } else { 0 };
         chosen
     }
 }

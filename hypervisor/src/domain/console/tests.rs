@@ -185,6 +185,27 @@ fn an_unfinished_line_beside_a_flood_is_shown_after_some_lines() {
 }
 
 #[test]
+fn an_unfinished_line_beside_long_ones_and_the_operator_is_shown_as_well() {
+    let mut output = output(2);
+    for line in 0..4 {
+        write(&mut output, 1, &format!("{line}{}\n", "x".repeat(199)));
+    }
+    write(&mut output, 0, "shell> ");
+    let text = shown(&mut output, 0);
+    assert!(text.find("shell> ") < text.find('3'), "{text:?}");
+    for line in 0..9 {
+        write(&mut output, 1, &format!("{line}\n"));
+    }
+    write(&mut output, 0, "ls");
+    let mut room = [0; 3 * "[b] 0\r\n".len()];
+    let count = fill(&mut output, 0, &mut room);
+    assert!(room[..count].ends_with(b"[b] 2\r\n"), "three lines went first");
+    assert!(say(&mut output, OPERATOR, "menu"));
+    let text = shown(&mut output, 0);
+    assert!(text.find("ls") < text.find('4'), "{text:?}");
+}
+
+#[test]
 fn a_line_that_is_finished_soon_is_not_cut() {
     let mut output = output(2);
     for line in 0..9 {
@@ -226,6 +247,8 @@ fn cursor_movements_are_for_the_focus() {
     assert_eq!(shown(&mut output, 1), "[a] ab?[2J?\t?\u{e4}\r\n");
     write(&mut output, 1, "a\rb\x1b[2J\x08\r\n");
     assert_eq!(shown(&mut output, 1), "[b] a\rb\x1b[2J\x08\r\n");
+    write(&mut output, 1, "\rc\n\rd\re\n");
+    assert_eq!(shown(&mut output, 1), "[b] c\r\n[b] d\re\r\n", "not into the tag");
 }
 
 // covers: CONS-001, CONS-002

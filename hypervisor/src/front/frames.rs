@@ -31,8 +31,9 @@ pub fn deliver(frame: &mut Frame, number: u64, error: u64) {
     /// Bytes below its top that count as being on the double-fault stack, which is then full.
     const STACK_BYTES: u64 = 4096;
     let vcpu = current_vcpu();
-    // Of the access, for those who look for the cause.
-    let address = || if number == vector::PAGE_FAULT { cpu().fault_address.get() } else { 0 };
+    // Of the access, if there was one, for those who look for the cause: `int 14` is none.
+    let is_access = frame.vector == vector::PAGE_FAULT;
+    let address = || if is_access { cpu().fault_address.get() } else { 0 };
     let crash = |message| lifecycle::crash(domain(), message, address());
     let TrapGate { entry, flags } = gate(vcpu, number);
     if entry == 0 {

@@ -69,13 +69,11 @@ impl Uart {
         }
     }
 
-    /// Makes a reason that is still there interrupt once more, but for an empty transmitter if that is not to: the line is
-    /// an edge, so all reasons are taken away and given back.
+    /// Makes a reason that is still there interrupt once more, an empty transmitter if that is to: the line is an edge, so
+    /// all reasons are taken away and given back.
     pub fn interrupt_anew(&mut self, with_transmit: bool) {
         write(offsets::IER, 0);
-        if !with_transmit {
-            self.interrupts.remove(IER::THR_EMPTY);
-        }
+        self.interrupts.set(IER::THR_EMPTY, with_transmit);
         write(offsets::IER, self.interrupts.bits());
     }
 }

@@ -100,12 +100,13 @@ impl Console {
     /// off their hands.
     #[inline(never)]
     fn pump_for(&mut self, accepted: usize, all: usize) -> usize {
-        self.pump();
+        let is_more = self.pump();
+        self.uart.allow_transmit(is_more && next_tick() == NEVER);
         let is_stalled = time::now() > self.taken.wrapping_add(STALLED_TICKS);
         if accepted == 0 && is_stalled { all } else { accepted }
     }
 
-    /// Fills the UART if it is empty. It interrupts when it is, if there may be more to send; whether there may.
+    /// Fills the UART if it is empty. Whether there may be more to send.
     #[inline(never)]
     fn pump(&mut self) -> bool {
         let focus = focus();
@@ -115,7 +116,6 @@ impl Console {
             self.taken = time::now();
             is_more = (0..room).all(|_| self.output.next(focus).map(device::send).is_some());
         }
-        self.uart.allow_transmit(is_more && next_tick() == NEVER);
         is_more
     }
 }
@@ -131,12 +131,14 @@ pub fn next_tick() -> u64 {
 pub fn send() {
     let Some(mut console) = lock(LONG) else { return };
     NEXT.store(NEVER, Ordering::Relaxed);
-    let is_at_once = console.pump() && device::is_empty();
+    let is_more = console.pump();
+    // An interrupt for it would come at once, and again: the guests would get nothing done.
+    let is_at_once = is_more && device::is_empty();
     if is_at_once {
         NEXT.store(time::tick_in(PAUSE_NS), Ordering::Relaxed);
         turn::wake_at(next_tick());
     }
-    console.uart.interrupt_anew(!is_at_once);
+    console.uart.interrupt_anew(is_more && !is_at_once);
 }
 
 /// The UART's interrupt: takes what came, as much as a FIFO holds, and sends what waits. What comes meanwhile interrupts

@@ -40,7 +40,7 @@ const STACK: usize = CALLS + 2 * LAST_CALLS;
 /// The lines of a dump, as templates over [`Values`]; the cause follows the first one. The first ones, up to those with
 /// all registers, are also the hypervisor's own.
 const LINES: &[u8] = b"pvops: \xe9hypervisor fault, vector \xd0, error \x91, address \x97\
-\xeadomain '@' \xe7crashed: \xe8dump: asked for at the console\xff
+\xeadomain '@' \xe7crashed: \xe8dump\xff
   rip \x92  rsp \x95  rfl \x94
   rax \x8b  rbx \x86  rcx \x8c
   rdx \x8d  rsi \x8e  rdi \x8f
@@ -212,7 +212,7 @@ mod tests {
         assert!(text[13].starts_with("  calls\t0000000000000020 0000000000000021 "), "{text:?}");
         values[0] = 1 << 10 | 1 | 1 << 2 | 1 << 5 | 1 << 8;
         let text: Vec<String> = lines().map(|line| shown(line, &values)).collect();
-        assert_eq!(text[0], "pvops: domain 'name' dump: asked for at the console");
+        assert_eq!(text[0], "pvops: domain 'name' dump");
         assert!(text[7].contains("kernel mode"));
         assert!(text[8].ends_with("events masked, pending"));
         assert!(text[12].ends_with(" 000000000000003f"));

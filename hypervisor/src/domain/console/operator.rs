@@ -75,12 +75,12 @@ pub(super) fn receive(byte: u8) {
 const ANSWERS: &[u8] = b"pvops: \
     \xe0'@' | ^T next, 1-8 domain, l list | p pause, c continue, r restart, d dump | t send ^T, Esc back\
     \xe1back to '@'\
-    \xe2the menu has no such key; back\
-    \xe3there is no domain \xc1 with a console\
+    \xe2no such key; back\
+    \xe3no domain \xc1 has a console\
     \xe4'@' has the focus\
     \xe5'@': \
     \xe6pause\xe7continue\xe8restart\xe9dump\
-    \xea is not for a domain that has stopped\
+    \xea is not for a stopped domain\
     \xeb\xc1 '@' \
     \xecrunning\xedpaused\xeestopped\
     \xef, has the focus\

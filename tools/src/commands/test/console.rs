@@ -136,14 +136,14 @@ fn menu(context: &Context, limit: Duration) -> Result<(), Failure> {
     session.wait_for("[second] pvops> ", ANSWER_LIMIT)?;
     session.send(b"uptime\r");
     session.wait_for("[second]   up ", ANSWER_LIMIT)?;
-    choose(&mut session, b'7', "pvops: there is no domain 7 with a console")?;
-    choose(&mut session, b'x', "pvops: the menu has no such key; back")?;
+    choose(&mut session, b'7', "pvops: no domain 7 has a console")?;
+    choose(&mut session, b'x', "pvops: no such key; back")?;
     choose(&mut session, 0x1b, "pvops: back to 'second'")?;
     // What the menu did not take is the domain's.
     session.send(b"exit 0\r");
     session.wait_for("exit 0", ANSWER_LIMIT)?;
     until_listed(&mut session, "pvops: 2 'second' stopped, has the focus")?;
-    choose(&mut session, b'p', "pvops: 'second': pause is not for a domain that has stopped")?;
+    choose(&mut session, b'p', "pvops: 'second': pause is not for a stopped domain")?;
     choose(&mut session, 0x14, "pvops: 'first' has the focus")?;
     session.send(b"exit 6\r");
     expect_status(&session.finish()?, 6)
@@ -159,7 +159,7 @@ fn orders(context: &Context, cpus: u32, limit: Duration) -> Result<(), Failure> 
     until_listed(&mut session, "pvops: 2 'second' paused, has the focus")?;
     // It waits for the domain, as everything that happens meanwhile does.
     session.send(b"uptime\r");
-    choose(&mut session, b'd', "pvops: domain 'second' dump: asked for at the console")?;
+    choose(&mut session, b'd', "pvops: domain 'second' dump")?;
     session.wait_for("  calls\t", ANSWER_LIMIT)?;
     choose(&mut session, b'c', "pvops: 'second': continue")?;
     session.wait_for("[second]   up ", ANSWER_LIMIT)?;

@@ -95,9 +95,11 @@ impl Output {
         words: &str,
     ) -> bool {
         let name = &self.names[about % MAX_DOMAINS];
-        self.sources[to.min(OPERATOR)].accept_line(|ring| {
-            ring.template(template, name, values);
-            words.bytes().for_each(|byte| ring.append(byte));
+        self.sources.get_mut(to).is_some_and(|source| {
+            source.accept_line(|ring| {
+                ring.template(template, name, values);
+                words.bytes().for_each(|byte| ring.append(byte));
+            })
         })
     }
 

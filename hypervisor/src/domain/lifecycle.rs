@@ -19,6 +19,8 @@ use crate::sched::VcpuId;
 use spin::Mutex;
 use system_image::{CrashPolicy, ExitStatus};
 
+/// Pages made as they were at first in one step: some microseconds.
+const PAGES_PER_STEP: u64 = 8;
 const PAGE: u64 = 4096;
 
 /// What a domain does instead of running its guest.
@@ -167,18 +169,21 @@ fn forget_translations(mmu: &Mutex<Shadow<PoolTables>>) -> bool {
     mmu.lock().forget_one()
 }
 
-fn clean(domain: &Domain, vcpu: &Vcpu, page: u64) {
+fn clean(domain: &Domain, vcpu: &Vcpu, first: u64) {
     let end = domain.memory.bytes();
-    if page < end {
+    let mut page = first;
+    for _ in 0..PAGES_PER_STEP {
         if !mutant!(RestartKeepsMemory) || page + (1 << 20) < end {
-            // In memory, by the check above.
+            // Behind the end of memory, nothing is done.
             let _ = domain.pristine.restore_page(&domain.memory, page);
         }
-        domain.chore.set(Chore::CleanMemory { page: page + PAGE });
-        return;
+        page += PAGE;
     }
-    // Without room for the line, this step comes again.
-    if !console::say(domain.number.into(), domain.number, b"pvops: domain '@' starts anew", &[], "") {
+    domain.chore.set(Chore::CleanMemory { page });
+    // Without room for the line, a step behind the end comes.
+    if page < end
+        || !console::say(domain.number.into(), domain.number, b"pvops: domain '@' starts anew", &[], "")
+    {
         return;
     }
     domain.forget_registrations();

@@ -155,7 +155,7 @@ fn lines() -> MutexGuard<'static, [Option<Assigned<Line>>; MAX_LINES]> {
 #[inline(never)]
 pub fn interrupt(index: u8) {
     let mut lines = lines();
-    let Some(Some(assigned)) = lines.get_mut(usize::from(index)) else { return };
+    let Some(assigned) = &mut lines[usize::from(index) % MAX_LINES] else { return };
     if assigned.note(Change::Interrupted) {
         let receiver = VcpuId { domain: assigned.domain, vcpu: 0 };
         registry::post(receiver, 1 << (MAIL_DEVICES_SHIFT + u32::from(assigned.device)));

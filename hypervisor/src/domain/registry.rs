@@ -54,13 +54,13 @@ pub const NEVER: u64 = u64::MAX;
 /// A vCPU, as everybody may know it.
 #[derive(Debug)]
 pub struct Entry {
-    exists: AtomicBool,
     /// So are those that do not exist.
     stopped: AtomicBool,
     paused: AtomicBool,
     /// Its number in its domain.
     number: AtomicU8,
-    cpu: AtomicU8,
+    /// Where it is placed; [`NOWHERE`]: it does not exist.
+    cpu: AtomicU32,
     priority: AtomicU8,
     /// Its place in the queue of its CPU, which boot sets.
     seat: AtomicU8,
@@ -73,13 +73,15 @@ pub struct Entry {
     root: AtomicU64,
 }
 
+/// [`Entry::cpu`] of none.
+const NOWHERE: u32 = u32::MAX;
+
 static ENTRIES: [Entry; MAX_DOMAINS * MAX_VCPUS] = [const {
     Entry {
-        exists: AtomicBool::new(false),
         stopped: AtomicBool::new(true),
         paused: AtomicBool::new(false),
         number: AtomicU8::new(0),
-        cpu: AtomicU8::new(0),
+        cpu: AtomicU32::new(NOWHERE),
         priority: AtomicU8::new(0),
         seat: AtomicU8::new(Seat::NONE.to_bits()),
         mail: AtomicU32::new(0),
@@ -145,7 +147,7 @@ pub fn stop(entry: &Entry, status: ExitStatus, ends_system: bool) {
 pub fn revive(id: VcpuId) {
     let entry = entry(id);
     entry.paused.store(false, Ordering::Release);
-    if entry.exists.load(Ordering::Acquire) && entry.stopped.swap(false, Ordering::AcqRel) {
+    if entry.cpu() != NOWHERE && entry.stopped.swap(false, Ordering::AcqRel) {
         RUNNING.fetch_add(1, Ordering::AcqRel);
     }
 }
@@ -225,8 +227,7 @@ pub fn look_for_mail() {
 /// Takes this CPU's vCPUs, once, when boot is over, and makes them ready.
 pub fn begin() {
     let this = cpu();
-    let is_here = |entry: &&Entry| entry.exists.load(Ordering::Acquire) && entry.cpu() == this.number.get();
-    for entry in ENTRIES.iter().filter(is_here) {
+    for entry in ENTRIES.iter().filter(|entry| entry.cpu() == this.number.get()) {
         this.members[entry.seat().number()].set(Some(entry));
         wake(entry);
     }
@@ -262,7 +263,7 @@ impl Entry {
     }
 
     fn cpu(&self) -> u32 {
-        self.cpu.load(Ordering::Relaxed).into()
+        self.cpu.load(Ordering::Relaxed)
     }
 
     /// Whether it has stopped.

@@ -1,6 +1,6 @@
 //! Who is in the registry, and where: written once.
 
-use super::{DOMAINS, ENTRIES, Entry, MAX_DOMAINS, NAMES, RUNNING, entry};
+use super::{DOMAINS, ENTRIES, Entry, MAX_DOMAINS, NAMES, NOWHERE, RUNNING, entry};
 use crate::domain::NAME_BYTES;
 use crate::sched::{Seat, VcpuId};
 use core::sync::atomic::Ordering;
@@ -10,10 +10,9 @@ pub fn add(id: VcpuId, name: [u8; NAME_BYTES], cpu: u32, priority: u8, root: u64
     NAMES.lock()[usize::from(id.domain) % MAX_DOMAINS] = name;
     let entry = entry(id);
     entry.number.store(id.vcpu as u8, Ordering::Relaxed);
-    entry.cpu.store(cpu as u8, Ordering::Relaxed);
+    entry.cpu.store(cpu, Ordering::Relaxed);
     entry.priority.store(priority, Ordering::Relaxed);
     entry.root.store(root, Ordering::Relaxed);
-    entry.exists.store(true, Ordering::Release);
     entry.stopped.store(false, Ordering::Release);
     DOMAINS.fetch_add(1, Ordering::Relaxed);
     RUNNING.fetch_add(1, Ordering::Relaxed);
@@ -21,7 +20,7 @@ pub fn add(id: VcpuId, name: [u8; NAME_BYTES], cpu: u32, priority: u8, root: u64
 
 /// Gives each vCPU its place in the queue of its CPU, when all are there and no CPU has begun.
 pub fn seat_all() {
-    let all = || ENTRIES.iter().filter(|entry| entry.exists.load(Ordering::Relaxed));
+    let all = || ENTRIES.iter().filter(|entry| entry.cpu() != NOWHERE);
     for (position, entry) in all().enumerate() {
         let is_beside = |other: &&Entry| other.cpu() == entry.cpu();
         let number = all().take(position).filter(is_beside).count();

@@ -31,12 +31,12 @@ pub struct Frame {
     pub ss: u64,
 }
 
-/// [`Frame::vector`] of an entry by `syscall`.
-pub const SYSTEM_CALL_VECTOR: u64 = 0x100;
+/// [`Frame::vector`] of an entry by `syscall`. Like the next ones behind the exceptions' and far below the interrupts'.
+pub const SYSTEM_CALL_VECTOR: u64 = 0x20;
 /// [`Frame::vector`] when what the guest wanted is done, and only what happened meanwhile is to be seen to.
-pub const LEAVING_VECTOR: u64 = 0x101;
+pub const LEAVING_VECTOR: u64 = 0x21;
 /// [`Frame::vector`] when an event is to be delivered, which the guest accepts.
-pub const EVENT_VECTOR: u64 = 0x102;
+pub const EVENT_VECTOR: u64 = 0x22;
 
 impl Frame {
     /// All of it, in the order above.

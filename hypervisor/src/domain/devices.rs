@@ -59,16 +59,16 @@ pub enum Change {
 }
 
 /// What may happen on a line.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
 enum State {
     /// Its port is not bound: masked.
     Closed,
+    /// Masked until the guest ends the interrupt (level), or until the domain looks (edge).
+    Held,
     /// It may interrupt.
     Open,
     /// An edge line that interrupted; the domain has not looked since.
     Posted,
-    /// Masked until the guest ends the interrupt (level), or until the domain looks (edge).
-    Held,
 }
 
 /// A line that is assigned: index + `vector::LINES` is its vector.
@@ -142,7 +142,7 @@ impl<G: Gate> Assigned<G> {
 
 impl State {
     fn is_masked(self) -> bool {
-        matches!(self, Self::Closed | Self::Held)
+        self <= Self::Held
     }
 }
 

@@ -224,15 +224,6 @@ pub fn look_for_mail() {
     }
 }
 
-/// Takes this CPU's vCPUs, once, when boot is over, and makes them ready.
-pub fn begin() {
-    let this = cpu();
-    for entry in ENTRIES.iter().filter(|entry| entry.cpu() == this.number.get()) {
-        this.members[entry.seat().number()].set(Some(entry));
-        wake(entry);
-    }
-}
-
 impl Entry {
     /// See [`post`].
     pub fn post(&self, mail: u32) {

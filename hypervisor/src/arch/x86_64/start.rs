@@ -6,7 +6,6 @@ use super::frame::{Frame, LEAVING_VECTOR};
 use super::layout::{CPU_PAGES, cpu_pages};
 use super::percpu::{FRAME, cpu as this_cpu};
 use super::{cpu, entry};
-use crate::domain::registry;
 use core::arch::asm;
 use pvops_firmware::MAX_CPUS;
 
@@ -18,7 +17,6 @@ const _: () = assert!(MAX_CPUS == super::machine::MAX_CPUS);
 pub extern "C" fn begin() -> ! {
     // SAFETY: this CPU's own root, which maps what is kept of the image and this CPU's pages, the stack included.
     unsafe { cpu::load_root(this_cpu().root.get()) };
-    registry::begin();
     serve_on_fresh_stack()
 }
 

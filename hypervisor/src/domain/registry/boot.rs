@@ -1,6 +1,7 @@
 //! Who is in the registry, and where: written once.
 
-use super::{DOMAINS, ENTRIES, Entry, MAX_DOMAINS, NAMES, NOWHERE, RUNNING, entry};
+use super::{DOMAINS, ENTRIES, Entry, MAX_DOMAINS, NAMES, NOWHERE, RUNNING, entry, wake};
+use crate::arch::x86_64::cpu;
 use crate::domain::NAME_BYTES;
 use crate::sched::{Seat, VcpuId};
 use core::sync::atomic::Ordering;
@@ -27,5 +28,14 @@ pub fn seat_all() {
         // Equals have the same number above them.
         let rank = all().filter(is_beside).filter(|other| other.priority() > entry.priority()).count();
         entry.seat.store(Seat::new(rank, number).to_bits(), Ordering::Relaxed);
+    }
+}
+
+/// Takes this CPU's vCPUs, once, when boot is over, and makes them ready.
+pub fn begin() {
+    let this = cpu();
+    for entry in ENTRIES.iter().filter(|entry| entry.cpu() == this.number.get()) {
+        this.members[entry.seat().number()].set(Some(entry));
+        wake(entry);
     }
 }

@@ -7,6 +7,7 @@ use super::super::{apic, segments, start, time};
 use super::features;
 use super::memory::{BootMemory, bytes_at};
 use super::tables::{self, CpuTables};
+use crate::domain::registry;
 use crate::mmu::bits::{ACCESSED, PRESENT, WRITABLE};
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -164,10 +165,11 @@ fn wait_ns(ns: u64, done: impl Fn() -> bool) -> bool {
     done()
 }
 
-/// Boot is over: the other CPUs may begin.
+/// Boot is over: all CPUs may begin.
 pub fn finish(cpus: u32) {
     DONE.store(true, Ordering::Release);
     (1..cpus).for_each(apic::kick);
+    registry::boot::begin();
 }
 
 /// First Rust code of another CPU, on its own pages. Sleeps until boot is over, then serves the vCPUs placed here.
@@ -183,5 +185,6 @@ extern "C" fn arrive() -> ! {
     while !DONE.load(Ordering::Acquire) {
         cpu::wait_for_interrupt();
     }
+    registry::boot::begin();
     start::begin()
 }

@@ -53,7 +53,7 @@ pub mod cpu_pages {
     /// With the feature `trace`: a page of stack for points in the entry code, then the ring; an unmapped page below.
     pub const TRACE: u64 = 1 << 20;
     /// Pages that are mapped, by number; the gaps are guards.
-    pub const MAPPED: [u64; 7] = [0, 2, 3, 4, 6, 8, 10];
+    pub const MAPPED: [u8; 7] = [0, 2, 3, 4, 6, 8, 10];
     /// Pages of the bitmap and the byte behind it.
     pub const IO_BITMAP_PAGES: [u64; 3] = [12, 13, 14];
 }

@@ -126,7 +126,7 @@ impl CpuTables {
         write(pointers, index(LOCAL_APIC, 3), shared.registers | TABLE);
         for page in cpu_pages::MAPPED {
             let phys = memory.take_page();
-            map(memory, pointers, 3, 1, CPU_PAGES + page * PAGE, phys, DATA);
+            map(memory, pointers, 3, 1, CPU_PAGES + u64::from(page) * PAGE, phys, DATA);
         }
         #[cfg(feature = "trace")]
         let trace_ring = super::trace::map_ring(memory, pointers);

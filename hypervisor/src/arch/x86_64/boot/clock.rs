@@ -49,7 +49,8 @@ fn measure_by_pit() -> u64 {
 
 /// Masks the two 8259s for good, with vectors where a spurious interrupt does no harm.
 pub fn silence_legacy_interrupts() {
-    const COMMANDS: [(u16, u8); 10] = [
+    // A constant would stand among the resident ones.
+    static COMMANDS: [(u16, u8); 10] = [
         (0x20, 0x11),
         (0xa0, 0x11),
         (0x21, 0x20),

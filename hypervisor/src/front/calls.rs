@@ -8,7 +8,7 @@ use super::decode::{Arguments, arguments, extension_version};
 use super::fast::{self, Reply};
 use super::frames;
 use crate::arch::x86_64::call_table::Number;
-use crate::arch::x86_64::guest::current_vcpu;
+use crate::arch::x86_64::guest::{current_vcpu, domain};
 use crate::arch::x86_64::registered::Ports;
 use crate::arch::x86_64::{Frame, cpu, system_call, time};
 use crate::domain::devices::{self, Change};
@@ -142,13 +142,11 @@ pub(super) fn bind(domain: &Domain, kind: u64, argument: u64, vcpu: u64) -> Resu
     if domain.vcpu(vcpu).area.get().is_none() {
         return Err(Error::WrongState);
     }
-    let exists = match kind {
-        PortKind::Doorbell => argument < domain.channels.len() as u64,
-        PortKind::Device => domain.devices.has_interrupt(argument),
-        _ => argument == 0,
-    };
-    if !exists {
-        return Err(Error::InvalidArgument);
+    match kind {
+        PortKind::Timer | PortKind::Console | PortKind::Ipi if argument == 0 => {}
+        PortKind::Doorbell if argument < domain.channels.len() as u64 => {}
+        PortKind::Device if domain.devices.has_interrupt(argument) => {}
+        _ => return Err(Error::InvalidArgument),
     }
     let binding = Binding { kind, argument: argument as u32, vcpu };
     let mut bindings = lock(&domain.bindings);
@@ -188,12 +186,12 @@ fn tell_source(domain: &Domain, Binding { kind, argument, vcpu }: Binding, port:
 
 /// What `port` is bound to.
 #[inline(never)]
-fn binding(domain: &Domain, port: u64) -> Result<Binding, Error> {
-    lock(&domain.bindings).get(port)
+fn binding(port: u64) -> Result<Binding, Error> {
+    lock(&domain().bindings).get(port)
 }
 
 pub(super) fn end_interrupt(domain: &Domain, port: u64) -> Result<u64, Error> {
-    let Binding { kind, argument, .. } = binding(domain, port)?;
+    let Binding { kind, argument, .. } = binding(port)?;
     if kind == PortKind::Device {
         devices::note(domain.number, argument, Change::Ended);
     }
@@ -207,11 +205,12 @@ pub(super) fn send(domain: &Domain, port: u64) -> Reply {
         events::post_to_self(domain, vcpu, port as u32);
         return DONE;
     }
-    send_to_others(domain, port)
+    send_to_others(port)
 }
 
 #[inline(never)]
-fn send_to_others(domain: &Domain, port: u64) -> Reply {
+fn send_to_others(port: u64) -> Reply {
+    let domain = domain();
     let send = |binding: Binding| match binding.kind {
         PortKind::Ipi => {
             events::post(domain, port as u32, binding.vcpu);
@@ -226,11 +225,11 @@ fn send_to_others(domain: &Domain, port: u64) -> Reply {
         }
         _ => Err(Error::Denied),
     };
-    Reply::from(binding(domain, port).and_then(send))
+    Reply::from(binding(port).and_then(send))
 }
 
 pub(super) fn unmask(domain: &Domain, port: u64) -> Result<u64, Error> {
-    let binding = binding(domain, port)?;
+    let binding = binding(port)?;
     let ports = domain.ports.get().ok_or(Error::WrongState)?;
     ports.clear_mask(port as u32);
     if ports.is_pending(port as u32) && !mutant!(UnmaskForgets) {
@@ -248,7 +247,7 @@ fn exhausted(_: Failure) -> Error {
 /// How often a vCPU set (mask, number of its lowest; all ones: everybody) names the caller: once or not. It names only
 /// vCPUs that exist. While there is one vCPU per domain, a set concerns the caller or nobody.
 #[inline(never)]
-fn concerned(domain: &Domain, vcpu: &Vcpu, [mask, base]: [u64; 2]) -> Result<u64, Error> {
+fn concerned([mask, base]: [u64; 2]) -> Result<u64, Error> {
     if base == u64::MAX {
         return Ok(1);
     }
@@ -256,10 +255,10 @@ fn concerned(domain: &Domain, vcpu: &Vcpu, [mask, base]: [u64; 2]) -> Result<u64
         return Ok(0);
     }
     let highest = 63 - u64::from(mask.leading_zeros());
-    if base.checked_add(highest).is_none_or(|highest| highest >= domain.vcpu_count as u64) {
+    if base.checked_add(highest).is_none_or(|highest| highest >= domain().vcpu_count as u64) {
         return Err(Error::InvalidArgument);
     }
-    let distance = u64::from(vcpu.number).wrapping_sub(base);
+    let distance = u64::from(current_vcpu().number).wrapping_sub(base);
     Ok(if distance < 64 { mask >> distance & 1 } else { 0 })
 }
 
@@ -273,13 +272,13 @@ pub(super) fn load_root(domain: &Domain, vcpu: &Vcpu, root: u64, flags: u64, use
             return DONE;
         }
     }
-    reply_of_any_root(domain, vcpu, root, flags, user_root)
+    reply_of_any_root(root, flags, user_root)
 }
 
 /// A reply, so that nothing is left to do behind it.
 #[inline(never)]
-fn reply_of_any_root(domain: &Domain, vcpu: &Vcpu, root: u64, flags: u64, user_root: u64) -> Reply {
-    Reply::from(load_any_root(domain, vcpu, root, flags, user_root))
+fn reply_of_any_root(root: u64, flags: u64, user_root: u64) -> Reply {
+    Reply::from(load_any_root(domain(), current_vcpu(), root, flags, user_root))
 }
 
 #[inline(always)]
@@ -304,22 +303,24 @@ pub(super) fn flush_page(domain: &Domain, vcpu: &Vcpu, address: u64, set: [u64; 
         return DONE;
     }
     let bytes = if mutant!(FlushPageDoesNothing) { 0 } else { 1 };
-    flush_range(domain, vcpu, [address, bytes], set)
+    fast::flush_range(address, bytes, set[0], set[1])
 }
 
-#[inline(never)]
-pub(super) fn flush_range(domain: &Domain, vcpu: &Vcpu, [address, bytes]: [u64; 2], set: [u64; 2]) -> Reply {
+pub(super) fn flush_range(
+    domain: &Domain,
+    vcpu: &Vcpu,
+    [address, bytes]: [u64; 2],
+    set: [u64; 2],
+) -> Result<u64, Error> {
     let bytes = if mutant!(FlushRangeTooShort) { bytes.div_ceil(2) } else { bytes };
-    Reply::from(concerned(domain, vcpu, set).map(|times| {
-        if times != 0 && bytes != 0 {
-            lock(&domain.mmu).flush_range(vcpu.root.get().number, address, bytes);
-            #[cfg(feature = "mutants")]
-            if mutant!(FillAfterFlush) && bytes == 1 {
-                lock(&domain.mmu).load_again();
-            }
+    if concerned(set)? != 0 && bytes != 0 {
+        lock(&domain.mmu).flush_range(vcpu.root.get().number, address, bytes);
+        #[cfg(feature = "mutants")]
+        if mutant!(FillAfterFlush) && bytes == 1 {
+            lock(&domain.mmu).load_again();
         }
-        0
-    }))
+    }
+    Ok(0)
 }
 
 pub(super) fn flush_all(domain: &Domain, vcpu: &Vcpu, set: [u64; 2], flags: u64) -> Result<u64, Error> {
@@ -327,7 +328,7 @@ pub(super) fn flush_all(domain: &Domain, vcpu: &Vcpu, set: [u64; 2], flags: u64)
     if mutant!(CallsClobberVectors) {
         cpu::initialize_extended_state();
     }
-    if concerned(domain, vcpu, set)? != 0 && !mutant!(FlushAllDoesNothing) {
+    if concerned(set)? != 0 && !mutant!(FlushAllDoesNothing) {
         let every_root = flags.contains(FlushAllFlags::EVERY_ROOT);
         lock(&domain.mmu).flush_all(vcpu.root.get().number, every_root);
     }

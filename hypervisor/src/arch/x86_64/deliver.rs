@@ -56,7 +56,7 @@ global_asm!(
     "mov r10, [r9 + {area}]",
     "mov eax, [rsp + {vector}]",
     "cmp rax, [r9 + {gates}]",
-    "jae pvops_long",
+    "jae 9f",
     "shl eax, 4",
     "add rax, [r9 + {trap_table}]",
     "mov rsi, [rax + {g_entry}]",
@@ -69,13 +69,16 @@ global_asm!(
     "mov ecx, {mask_events}",
     "mov qword ptr [rsp + {vector}], {event}",
     "jmp pvops_deliver",
+    // A short jump away from all of these.
+    "9:",
+    "jmp pvops_long",
     // --- A page fault that the guest is to see: `eax` is its error code.
     ".globl pvops_deliver_page_fault",
     "pvops_deliver_page_fault:",
     "mov edx, eax",
     "mov r9, [rip + __ehdr_start + {vcpu}]",
     "cmp qword ptr [r9 + {gates}], {page_fault}",
-    "jbe pvops_long",
+    "jbe 9b",
     "mov rax, [rip + __ehdr_start + {cpu_fault_address}]",
     "mov r10, [r9 + {area}]",
     "mov [r10 + {fault_address}], rax",
@@ -85,18 +88,18 @@ global_asm!(
     // An event may be due behind the trap.
     "2:",
     "cmp byte ptr [r10 + {pending}], 0",
-    "jne pvops_long",
+    "jne 9b",
     // The gate: a copy, which is checked.
-    "test rcx, ~7",
-    "jnz pvops_long",
+    "cmp rcx, 7",
+    "ja 9b",
     "test cl, 3", // Level 0 or 3: an even number of bits.
-    "jnp pvops_long",
+    "jnp 9b",
     "mov rax, rsi",
     "shl rax, 16",
-    "jz pvops_long", // None.
+    "jz 9b", // None.
     "sar rax, 16",
     "cmp rax, rsi", // Canonical, or `sysret` would fault.
-    "jne pvops_long",
+    "jne 9b",
     // --- To the entry `rsi`: `r9` the vCPU, `r10` its area, `ecx` the flags of a gate, `edx` the error code.
     "pvops_deliver:",
     "call 10f",
@@ -171,6 +174,7 @@ global_asm!(
     "test r11b, 3",
     "jz 12b",
     "mov rcx, r9",
+    "mov r11, r10",
     "jmp 30f",
     // --- A system call of a program: the vCPU is `rcx`. What it leaves is in the area, which is `r11` then; `rcx` is lost.
     ".globl pvops_leave_program",
@@ -194,7 +198,6 @@ global_asm!(
     // Out of the program, to the kernel's mode and GS base.
     "30:",
     "mov byte ptr [rcx + {mode}], 0",
-    "mov r11, [rcx + {area}]",
     "rdgsbase rcx",
     "mov [r11 + {user_gs}], rcx",
     "mov rcx, [r11 + {kernel_gs}]",

@@ -8,6 +8,7 @@
 //! Exceptions that happen all the time store only what a Rust function may change. What they cannot finish goes the
 //! long way: the rest is stored too, and [`super::trap::from_guest`] begins anew.
 
+use super::apic::vector;
 use super::frame::{Frame, LEAVING_VECTOR};
 use super::percpu::{self, PerCpu};
 use crate::domain::vcpu::{ShortWays, Vcpu};
@@ -17,17 +18,19 @@ use pvops_abi::layout::VcpuArea;
 
 /// Vectors that exist.
 pub const VECTORS: usize = 256;
-/// Vectors of a kind that have a stub: the exceptions, and the hypervisor's interrupts. The others have no gate.
-pub const STUBS: usize = 32;
+/// Exceptions that a processor can raise here (Intel SDM volume 3, 6.15): each has a stub. Vectors without one have no gate.
+pub const EXCEPTIONS: usize = 22;
 /// Vector of the first interrupt's stub.
-pub const FIRST_INTERRUPT: usize = VECTORS - STUBS;
+pub const FIRST_INTERRUPT: usize = vector::LINES as usize;
+/// Interrupts that have a stub: all that are made come from here. The spurious one has another behind.
+pub const INTERRUPTS: usize = vector::KICK as usize + 1 - FIRST_INTERRUPT;
 /// Bytes from one stub to the next.
 pub const STUB_BYTES: usize = 4;
 
 unsafe extern "C" {
-    /// [`STUBS`] stubs of interrupts, [`STUB_BYTES`] apart.
+    /// [`INTERRUPTS`] stubs and the spurious interrupt's, [`STUB_BYTES`] apart.
     pub fn pvops_interrupt_stubs();
-    /// The same of exceptions.
+    /// [`EXCEPTIONS`] stubs.
     pub fn pvops_exception_stubs();
     /// Begins to serve this CPU's guests, on the top of its stack: as from a guest, with the frame there, all of it.
     pub fn pvops_serve() -> !;
@@ -73,13 +76,14 @@ global_asm!(
     ".balign {stub_bytes}",
     ".globl pvops_interrupt_stubs",
     "pvops_interrupt_stubs:",
-    ".set vector, -{stubs}",
-    ".rept {stubs}",
+    ".set vector, {first_interrupt} - {vectors}",
+    ".rept {interrupts}",
     "push vector",
     "jmp 20f",
     ".set vector, vector + 1",
     ".endr",
-    ".org pvops_interrupt_stubs + {stubs} * {stub_bytes}",
+    ".org pvops_interrupt_stubs + {interrupts} * {stub_bytes}",
+    "push {spurious} - {vectors}",
     // Interrupts, and what may be an `int n`.
     "20:",
     "push [rsp]",
@@ -93,7 +97,8 @@ global_asm!(
     ".balign {stub_bytes}",
     ".globl pvops_exception_stubs",
     "pvops_exception_stubs:",
-    ".rept {stubs}",
+    ".set vector, 0",
+    ".rept {exceptions}",
     "push vector",
     ".if vector == 3",
     "jmp 20b",
@@ -112,7 +117,7 @@ global_asm!(
     ".endif",
     ".set vector, vector + 1",
     ".endr",
-    ".org pvops_exception_stubs + {stubs} * {stub_bytes}",
+    ".org pvops_exception_stubs + {exceptions} * {stub_bytes}",
     // --- Exceptions.
     "30:",
     "push [rsp]",
@@ -215,7 +220,11 @@ global_asm!(
     ".globl pvops_entry_end", // For debuggers.
     "pvops_entry_end:",
     ".popsection",
-    stubs = const STUBS,
+    exceptions = const EXCEPTIONS,
+    first_interrupt = const FIRST_INTERRUPT,
+    interrupts = const INTERRUPTS,
+    spurious = const vector::SPURIOUS,
+    vectors = const VECTORS,
     stub_bytes = const STUB_BYTES,
     cs_from_vector = const offset_of!(Frame, cs) - offset_of!(Frame, vector),
     kept_bytes = const offset_of!(Frame, r11),

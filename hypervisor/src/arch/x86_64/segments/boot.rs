@@ -1,7 +1,9 @@
 //! Filling and loading the descriptor tables, once on each CPU.
 
+use super::super::apic::vector::SPURIOUS;
 use super::super::entry::{
-    FIRST_INTERRUPT, STUB_BYTES, STUBS, VECTORS, pvops_exception_stubs, pvops_interrupt_stubs,
+    EXCEPTIONS, FIRST_INTERRUPT, INTERRUPTS, STUB_BYTES, VECTORS, pvops_exception_stubs,
+    pvops_interrupt_stubs,
 };
 use super::super::layout::{CPU_PAGES, cpu_pages};
 use super::super::percpu::PerCpu;
@@ -18,9 +20,12 @@ const STACK_NMI: u8 = 3;
 
 /// Fills the one IDT. Boot CPU only, before interrupts.
 pub fn fill_interrupt_table() {
-    let exceptions = (0..STUBS).map(|vector| (vector, address_of!(pvops_exception_stubs)));
-    let interrupts = (FIRST_INTERRUPT..VECTORS).map(|vector| (vector, address_of!(pvops_interrupt_stubs)));
-    for (vector, stubs) in exceptions.chain(interrupts) {
+    let stub = |stubs: u64, number| stubs + (number * STUB_BYTES) as u64;
+    let exceptions = (0..EXCEPTIONS).map(|number| (number, stub(address_of!(pvops_exception_stubs), number)));
+    let interrupt = |number| stub(address_of!(pvops_interrupt_stubs), number);
+    let interrupts = (0..INTERRUPTS).map(|number| (FIRST_INTERRUPT + number, interrupt(number)));
+    let spurious = [(SPURIOUS.into(), interrupt(INTERRUPTS))];
+    for (vector, entry) in exceptions.chain(interrupts).chain(spurious) {
         let (stack, level) = match vector {
             2 => (STACK_NMI, 0),
             3 => (0, 3),
@@ -28,7 +33,7 @@ pub fn fill_interrupt_table() {
             18 => (STACK_MACHINE_CHECK, 0),
             _ => (0, 0),
         };
-        let gate = interrupt_gate(stubs + (vector % STUBS * STUB_BYTES) as u64, stack, level);
+        let gate = interrupt_gate(entry, stack, level);
         // SAFETY: only the boot CPU runs, see `InterruptTable`.
         unsafe { (*IDT.0.get())[vector] = gate };
     }

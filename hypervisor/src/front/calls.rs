@@ -71,18 +71,17 @@ pub(super) fn clock() -> Result<u64, Error> {
 }
 
 pub(super) fn batch(domain: &Domain, list: u64, count: u64) -> Result<u64, Error> {
-    batch::run(&domain.memory, list, count, &mut Batch { domain, began: time::now(), long_calls: 0 })
+    batch::run(&domain.memory, list, count, &mut Batch { began: time::now(), long_calls: 0 })
 }
 
 /// A batch that is being made.
-struct Batch<'a> {
-    domain: &'a Domain,
+struct Batch {
     /// Tick at which it began.
     began: u64,
     long_calls: u32,
 }
 
-impl batch::Calls for Batch<'_> {
+impl batch::Calls for Batch {
     type Call = Number;
 
     #[inline]
@@ -105,13 +104,13 @@ impl batch::Calls for Batch<'_> {
     }
 }
 
-impl Batch<'_> {
+impl Batch {
     /// Behind one that may have been long.
     #[inline(never)]
     fn is_enough_behind(&mut self, number: u8) -> bool {
         let was_long = match number {
             fast::FIRST_REFUSED.. => false,
-            fast::FLUSH_PAGE => lock(&self.domain.mmu).flushes_pages_in_all_roots(),
+            fast::FLUSH_PAGE => lock(&domain().mmu).flushes_pages_in_all_roots(),
             _ => true,
         };
         if !was_long {

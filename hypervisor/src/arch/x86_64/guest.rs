@@ -7,8 +7,8 @@ use super::deliver::{pvops_guest_copy, pvops_leave_program, pvops_push_trap};
 use super::frame::Frame;
 use super::layout::{DOMAIN_MEMORY, DOMAIN_STATE};
 use super::percpu::cpu;
-use crate::domain::Domain;
 use crate::domain::vcpu::Vcpu;
+use crate::domain::{Domain, MAX_VCPUS};
 use crate::mmu::is_reserved;
 use crate::mmu::memory::{GuestTable, GuestTables, HostPage};
 use crate::sched::Seat;
@@ -28,6 +28,10 @@ pub fn domain() -> &'static Domain {
 /// The vCPU that this CPU runs, in [`domain`].
 #[must_use]
 pub fn current_vcpu() -> &'static Vcpu {
+    if MAX_VCPUS == 1 {
+        // At a constant address, as the domain.
+        return &domain().vcpus[0];
+    }
     // SAFETY: as in `domain`; `switch::to` set the address together with the domain's root.
     unsafe { &*(cpu().vcpu_address.get() as *const Vcpu) }
 }

@@ -56,10 +56,10 @@ impl HostPage {
         Self(NonZeroU64::MIN | (address | caching))
     }
 
-    /// The same as one large page.
+    /// The same as a page of so many bytes.
     #[must_use]
-    pub fn large(self) -> Self {
-        Self(self.0 | LARGE)
+    pub fn sized(self, bytes: u64) -> Self {
+        Self(self.0 | if bytes > 4096 { LARGE } else { 0 })
     }
 
     /// Host-physical address.
@@ -124,8 +124,8 @@ pub trait ShadowTables {
         places: Range<usize>,
         entry: impl FnMut(usize) -> Option<u64>,
     ) -> usize;
-    /// Index of the first entry from `from` on that is not absent; absent ones are all zero.
-    fn next_filled(&self, table: Table, from: usize) -> Option<usize>;
+    /// Index of the first entry from `from` on that is not absent, 512 if there is none; absent ones are all zero.
+    fn next_filled(&self, table: Table, from: usize) -> usize;
     /// Fills the table with absent entries.
     fn zero(&mut self, table: Table);
     /// Host-physical address of the table.

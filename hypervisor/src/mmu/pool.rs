@@ -19,6 +19,7 @@ pub struct PageInfo {
     kind: u16,
 }
 
+/// No page has this number.
 const END: u32 = u32::MAX;
 
 /// The lists. The tables themselves are behind [`ShadowTables`].
@@ -58,16 +59,20 @@ impl Pool {
     }
 
     /// Takes a zeroed table for `level`, of a `kind`.
+    #[inline(never)]
     pub fn take(&mut self, level: u8, kind: u64) -> Option<Table> {
-        if self.free == END {
-            return None;
-        }
-        let table = Table::numbered(self.free);
-        let info = self.info(table);
+        let number = self.free;
+        // Behind the last page nothing is known of any.
+        let info = self.info.get_mut(number as usize)?;
         (info.level, info.kind) = (level.into(), kind as u16);
         self.free = info.next;
         self.free_count -= 1;
-        Some(table)
+        Some(Table::numbered(number))
+    }
+
+    /// Kind for which a table was taken.
+    pub fn kind(&mut self, table: Table) -> u64 {
+        self.info(table).kind.into()
     }
 
     /// Puts an unlinked table, and with it its tree below, on the list of dropped ones. The caller flushes the hardware's
@@ -83,16 +88,20 @@ impl Pool {
     #[inline(never)]
     pub fn clear(&mut self, tables: &mut impl ShadowTables, table: Table) {
         let PageInfo { level, kind, .. } = *self.info(table);
-        let mut from = 0;
-        while let Some(index) = tables.next_filled(table, from) {
-            from = index + 1;
-            if level == 4 && index == HYPERVISOR_FIRST_SLOT {
-                from += HYPERVISOR_SLOTS - 1;
+        let mut index = 0;
+        loop {
+            let at = tables.next_filled(table, index);
+            if at == 512 {
+                return;
+            }
+            index = at + 1;
+            if level == 4 && at == HYPERVISOR_FIRST_SLOT {
+                index += HYPERVISOR_SLOTS - 1;
                 continue;
             }
-            let entry = tables.read(table, index);
+            let entry = tables.read(table, at);
             if let Some(below) = tables.table_below(entry) {
-                tables.write(table, index, 0);
+                tables.write(table, at, 0);
                 if entry & KINDS == u64::from(kind) {
                     self.drop_subtree(below);
                 }
@@ -102,19 +111,17 @@ impl Pool {
 
     /// Zeroes and frees one dropped table; tables below it become dropped ones. False: there was none.
     pub fn reclaim_one(&mut self, tables: &mut impl ShadowTables) -> bool {
-        if self.dropped == END {
-            return false;
-        }
-        let table = Table::numbered(self.dropped);
-        let PageInfo { next, level, .. } = *self.info(table);
+        let number = self.dropped;
+        let Some(&PageInfo { next, level, .. }) = self.info.get(number as usize) else { return false };
         self.dropped = next;
+        let table = Table::numbered(number);
         if level > 1 {
             self.clear(tables, table);
         }
         tables.zero(table);
         let free = self.free;
         self.info(table).next = free;
-        self.free = table.number() as u32;
+        self.free = number;
         self.free_count += 1;
         true
     }

@@ -234,12 +234,11 @@ impl<T: ShadowTables> Shadow<T> {
     /// Forgets `guest_root` on all vCPUs. It must not be loaded; one that is loaded is left alone and false
     /// is returned.
     pub fn release_root(&mut self, guest_root: u64) -> bool {
-        let is_it = |shadow: &Self, number: usize| shadow.roots[number].guest_root == guest_root;
-        if (0..MAX_ROOTS).any(|number| is_it(self, number) && self.is_loaded(number)) {
-            return false;
-        }
         for number in 0..MAX_ROOTS {
-            if is_it(self, number) {
+            if self.roots[number].guest_root == guest_root {
+                if self.is_loaded(number) {
+                    return false;
+                }
                 self.forget(number);
             }
         }
@@ -304,24 +303,12 @@ impl<T: ShadowTables> Shadow<T> {
         self.tables.flush_all();
     }
 
-    /// Drops the subtree that an entry leads to, if it does. The caller has overwritten the entry.
+    /// Clears an entry, and drops the subtree that it leads to, if it does.
     #[inline(never)]
-    fn drop_below_entry(&mut self, entry: u64) -> bool {
-        let table = self.tables.table_below(entry);
-        table.is_some_and(|table| {
-            self.pool.drop_subtree(table);
-            true
-        })
-    }
-
-    /// Reads an entry, and clears it if it is present.
-    #[inline(never)]
-    fn take_entry(&mut self, table: Table, index: usize) -> u64 {
-        let entry = self.tables.read(table, index);
-        if entry & PRESENT != 0 {
-            self.tables.write(table, index, 0);
-        }
-        entry
+    fn drop_at(&mut self, table: Table, index: usize) -> bool {
+        let below = self.tables.table_below(self.tables.read(table, index));
+        self.tables.write(table, index, 0);
+        below.map(|below| self.pool.drop_subtree(below)).is_some()
     }
 
     /// Reads an entry where time does not matter: the text of it is there once.
@@ -339,13 +326,8 @@ impl<T: ShadowTables> Shadow<T> {
 
     /// Sees to it that `count` tables can be taken: reclaims dropped ones, then roots that are not loaded, then
     /// what the loaded roots and the common slots cache. `None`: the pool is too small, as with all that takes tables.
-    #[inline]
-    fn reserve(&mut self, count: usize) -> Option<()> {
-        if self.pool.free_count() >= count { Some(()) } else { self.reclaim(count) }
-    }
-
     #[inline(never)]
-    fn reclaim(&mut self, count: usize) -> Option<()> {
+    fn reserve(&mut self, count: usize) -> Option<()> {
         while self.pool.free_count() < count {
             if self.pool.reclaim_one(&mut self.tables) || self.evict().is_some() {
                 continue;

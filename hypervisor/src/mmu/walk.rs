@@ -239,9 +239,13 @@ fn largest_part(memory: &impl GuestTables, entry: u64, level: u8, address: u64) 
     }
     let offset = span(level) - 1;
     let page = entry & FRAME & !offset | address & offset;
-    (1..=level).rev().find_map(|level| {
-        let bytes = span(level);
-        let host = memory.to_host(page & !(bytes - 1), bytes)?;
-        Some((if level > 1 { host.large() } else { host }, level))
-    })
+    let mut part = level;
+    while part > 0 {
+        let bytes = span(part);
+        if let Some(host) = memory.to_host(page & !(bytes - 1), bytes) {
+            return Some((host.sized(bytes), part));
+        }
+        part -= 1;
+    }
+    None
 }

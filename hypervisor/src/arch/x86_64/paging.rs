@@ -57,31 +57,32 @@ impl ShadowTables for PoolTables {
     ) -> usize {
         assert!(places.end <= 512);
         let start = self.entry(table, 0);
-        let first = places.start;
-        for place in places.clone() {
-            let Some(entry) = entry(place) else { return place - first };
+        let mut place = places.start;
+        while place < places.end
+            && let Some(entry) = entry(place)
+        {
             // SAFETY: as in `write`: the place is below 512.
             unsafe { start.add(place).write_volatile(entry) };
+            place += 1;
         }
-        places.len()
+        place - places.start
     }
 
-    fn next_filled(&self, table: Table, from: usize) -> Option<usize> {
-        if from >= 512 {
-            return None;
-        }
-        let start = self.entry(table, from) as u64;
-        let (end, is_filled): (u64, u64);
+    #[inline(never)]
+    fn next_filled(&self, table: Table, from: usize) -> usize {
+        assert!(from <= 512);
+        let start = self.entry(table, 0) as u64 + from as u64 * 8;
+        let (left, is_filled): (usize, usize);
         // SAFETY: reads the entries from `from` on, at most to the table's last, in bounds by `new`. DF is clear.
         unsafe {
             core::arch::asm!(
                 "xor eax, eax", "repe scasq", "setne al",
-                inout("rdi") start => end, inout("rcx") 512 - from => _, out("rax") is_filled,
+                inout("rdi") start => _, inout("rcx") 512 - from => left, out("rax") is_filled,
                 options(nostack, readonly)
             );
         }
         // It stops behind the entry that it found.
-        (is_filled != 0).then(|| from + ((end - start) / 8) as usize - 1)
+        512 - left - is_filled
     }
 
     fn zero(&mut self, table: Table) {

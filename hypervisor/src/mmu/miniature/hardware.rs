@@ -154,9 +154,9 @@ impl ShadowTables for Pages {
         places.len()
     }
 
-    fn next_filled(&self, table: Table, from: usize) -> Option<usize> {
+    fn next_filled(&self, table: Table, from: usize) -> usize {
         self.count_work();
-        (from..512).find(|index| self.tables[table.number()][*index] != 0)
+        (from..512).find(|index| self.tables[table.number()][*index] != 0).unwrap_or(512)
     }
 
     fn zero(&mut self, table: Table) {

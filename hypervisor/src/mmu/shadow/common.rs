@@ -58,11 +58,11 @@ impl<T: ShadowTables> Shadow<T> {
         self.root(number).linked = self.common_changes;
         let Some(common) = self.common else { return };
         let kernel = self.root(number).kernel;
-        let mut from = 0;
-        while let Some(slot) = self.tables.next_filled(common, from) {
+        let mut slot = self.tables.next_filled(common, 0);
+        while slot < 512 {
             let entry = self.tables.read(common, slot);
             self.tables.write(kernel, slot, entry);
-            from = slot + 1;
+            slot = self.tables.next_filled(common, slot + 1);
         }
     }
 }

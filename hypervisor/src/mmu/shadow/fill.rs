@@ -161,8 +161,9 @@ impl<T: ShadowTables> Shadow<T> {
             Some(host | leaf_flags)
         };
         // The guest's entries are in one table, so these are too.
-        let end = (index + 1).saturating_add(most as usize).min(512);
-        self.tables.write_several(loaded.table, index + 1..end, load) as u64
+        let next = index + 1;
+        let end = next.saturating_add(most as usize).min(512);
+        self.tables.write_several(loaded.table, next..end, load) as u64
     }
 
     /// Writes the leaf of a translation. `None`: the pool is too small.
@@ -241,14 +242,15 @@ impl<T: ShadowTables> Shadow<T> {
         let slot = index(address, 4);
         let CachedRoot { kernel, user, .. } = *self.root(number);
         let linked = self.entry_of(kernel, slot);
-        let (view, kind) = if self.is_common(slot) {
-            (self.common()?, COMMON)
+        let view = if self.is_common(slot) {
+            self.common()?
         } else if rights & USER != 0 && (user_access || linked & OWN == 0) {
-            (user, 0)
+            user
         } else {
-            (kernel, OWN)
+            kernel
         };
-        let (mut table, mut level) = (view, 4);
+        let kind = self.pool.kind(view);
+        let (mut table, mut level, mut was_other) = (view, 4, false);
         let directory = loop {
             let at = index(address, level);
             let old = self.tables.read(table, at);
@@ -262,28 +264,26 @@ impl<T: ShadowTables> Shadow<T> {
                 entry |= PIECES;
             }
             self.tables.write(table, at, entry);
-            if is_other && old != 0 {
-                // Some CPUs stop when they find an instruction's page cached in two sizes (Intel erratum
-                // "machine check error on page size change").
-                self.tables.flush_all();
-            }
+            was_other |= is_other && old != 0;
             table = self.tables.table_at(entry);
             level -= 1;
             if level == host_level {
                 break entry;
             }
         };
-        if linked == 0 && kind != OWN {
+        if linked == 0 && view != kernel {
             let entry = self.entry_of(view, slot);
-            let borrowed = if kind == 0 && !mutant!(KernelRunsUserPages) { NO_EXECUTE } else { 0 };
+            let borrowed = if view == user && !mutant!(KernelRunsUserPages) { NO_EXECUTE } else { 0 };
             self.tables.write(kernel, slot, entry | borrowed);
-            self.common_changes += u64::from(kind == COMMON);
+            self.common_changes += u64::from(view != user);
         }
         if level > 1 {
-            let old = self.take_entry(table, index(address, level));
-            if self.drop_below_entry(old) {
-                self.tables.flush_all();
-            }
+            was_other |= self.drop_at(table, index(address, level));
+        }
+        if was_other {
+            // Some CPUs stop when they find an instruction's page cached in two sizes (Intel erratum
+            // "machine check error on page size change").
+            self.tables.flush_all();
         }
         Some(directory)
     }

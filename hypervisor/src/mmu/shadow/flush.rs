@@ -79,8 +79,7 @@ impl<T: ShadowTables> Shadow<T> {
             let at = index(address, at_level);
             entry = self.tables.read(table, at);
             if at_level == level || entry & PIECES != 0 || self.tables.table_below(entry).is_none() {
-                self.tables.write(table, at, 0);
-                return self.drop_below_entry(entry);
+                return self.drop_at(table, at);
             }
         }
         false
@@ -96,7 +95,9 @@ impl<T: ShadowTables> Shadow<T> {
             let first = address & !(span(level) - 1);
             let parts = (last - first) / span(level);
             if parts < most {
-                (0..=parts).for_each(|part| self.flush_part(number, first + part * span(level), level));
+                for part in 0..parts + 1 {
+                    self.flush_part(number, first + part * span(level), level);
+                }
                 return;
             }
         }
@@ -113,6 +114,7 @@ impl<T: ShadowTables> Shadow<T> {
     }
 
     /// Drops all translations of root `number`; `every_root`: of all roots and of the common slots.
+    #[inline(never)]
     pub fn flush_all(&mut self, number: usize, every_root: bool) {
         if every_root {
             self.drop_common();

@@ -156,7 +156,7 @@ fn the_translation_tells_size_and_rights() {
     assert_eq!((found.page(), found.bytes()), (GIB, 2 * MIB));
     assert_eq!(found.rights & (WRITABLE | USER | NO_EXECUTE), WRITABLE);
     assert_eq!(found.entry & (ACCESSED | DIRTY | GLOBAL), ACCESSED | DIRTY | GLOBAL);
-    let host = guest.to_host(GIB, 2 * MIB).unwrap().large();
+    let host = guest.to_host(GIB, 2 * MIB).unwrap().sized(2 * MIB);
     assert_eq!((found.host, found.host_level), (host, 2));
 }
 

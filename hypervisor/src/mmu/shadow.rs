@@ -106,26 +106,28 @@ pub struct LoadedRoot {
     pub guest: u64,
 }
 
-/// All cached translations of a domain.
+/// All cached translations of a domain. In this order, so that what is used most is near: an access to what is not takes a
+/// longer instruction.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Shadow<T> {
-    tables: T,
     pool: Pool,
-    roots: [CachedRoot; MAX_ROOTS],
-    common_slots: Slots,
     /// A PML4 that is never loaded: holds the common subtrees, those that were needed so far.
     common: Option<Table>,
     /// Common subtrees made so far: a root that was linked before the last one lacks some.
     common_changes: u64,
+    clock: u64,
     /// A global leaf was loaded outside the common slots, so page flushes concern every root.
     global_outside_common: bool,
     /// The root that each vCPU loaded last, which may be in its CPU's CR3: it is neither evicted nor released.
     loaded: [u8; MAX_VCPUS],
-    /// Where a root may be found, by a few bits of its address.
-    hints: [u8; MAX_ROOTS],
-    clock: u64,
+    tables: T,
     /// The tables that the last fill passed; here, because nothing need clear it.
     path: Path,
+    common_slots: Slots,
+    /// Where a root may be found, by a few bits of its address.
+    hints: [u8; MAX_ROOTS],
+    roots: [CachedRoot; MAX_ROOTS],
     /// The translation loaded last, for a mutant that loads it again.
     #[cfg(feature = "mutants")]
     last_loaded: Option<(usize, u64, bool, super::walk::Translation)>,

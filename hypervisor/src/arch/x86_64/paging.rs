@@ -9,6 +9,7 @@ use core::ptr;
 
 /// The pool of the running domain.
 #[derive(Debug)]
+#[repr(C)]
 pub struct PoolTables {
     /// Where the pool is mapped in the domain's window.
     base: u64,

@@ -107,7 +107,8 @@ impl<T: ShadowTables> Shadow<T> {
             Err(code) => return Filled::Fault(code),
         };
         // Common slots are kernel memory by declaration, whatever the entries say.
-        if access.is_user() && self.is_common(index(address, 4)) {
+        let is_user = access.is_user();
+        if is_user && self.is_common(index(address, 4)) {
             let cause = if mutant!(CommonSlotShownAbsent) { 0 } else { error::PRESENT };
             return Filled::Fault(access.error_code(cause));
         }
@@ -121,7 +122,7 @@ impl<T: ShadowTables> Shadow<T> {
             self.load(number, address.wrapping_add(4096), false, &next);
         }
         let (leaf, translation) = found;
-        let Some(loaded) = self.load(number, address, access.is_user(), &translation) else {
+        let Some(loaded) = self.load(number, address, is_user, &translation) else {
             return Filled::PoolExhausted;
         };
         if most > 1 && translation.level == 1 && translation.host.is_memory() {
@@ -187,8 +188,8 @@ impl<T: ShadowTables> Shadow<T> {
         let (directory, at) = match usual {
             Some(directory) => (directory, index(address, 1)),
             None => {
-                let levels = [level, host_level];
-                let directory = self.make_tables(number, address, user_access, rights, levels)?;
+                let directory =
+                    self.make_tables(number, address, user_access, rights, level, host_level)?;
                 (directory, index(address, host_level))
             }
         };
@@ -236,7 +237,8 @@ impl<T: ShadowTables> Shadow<T> {
         address: u64,
         user_access: bool,
         rights: u64,
-        [guest_level, host_level]: [u8; 2],
+        guest_level: u8,
+        host_level: u8,
     ) -> Option<u64> {
         self.reserve(MOST_TABLES_AT_ONCE)?;
         let slot = index(address, 4);

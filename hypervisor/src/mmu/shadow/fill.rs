@@ -135,7 +135,7 @@ impl<T: ShadowTables> Shadow<T> {
 
     /// Loads up to `most` pages behind one of memory that was just loaded, while their entries stand in its table and
     /// differ from its entry in nothing but the frame; how many.
-    #[inline(never)]
+    #[inline(always)]
     fn fill_neighbours<M: GuestTables>(
         &mut self,
         memory: &M,

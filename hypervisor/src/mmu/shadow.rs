@@ -211,7 +211,6 @@ impl<T: ShadowTables> Shadow<T> {
         self.roots.iter().position(|root| root.guest_root == guest_root && root.vcpu == vcpu)
     }
 
-    #[inline(never)]
     fn new_root(&mut self, guest_root: u64, vcpu: u32) -> Option<usize> {
         let number = match self.roots.iter().position(|root| !root.is_in_use()) {
             Some(number) => number,
@@ -311,12 +310,6 @@ impl<T: ShadowTables> Shadow<T> {
         let below = self.tables.table_below(self.tables.read(table, index));
         self.tables.write(table, index, 0);
         below.map(|below| self.pool.drop_subtree(below)).is_some()
-    }
-
-    /// Reads an entry where time does not matter: the text of it is there once.
-    #[inline(never)]
-    fn entry_of(&self, table: Table, index: usize) -> u64 {
-        self.tables.read(table, index)
     }
 
     /// The root in a place. No number is larger than the cache: the compiler only does not know.

@@ -218,7 +218,6 @@ impl GuestTables for GuestMemory {
         Some(unsafe { &*at })
     }
 
-    #[inline(never)]
     fn to_host(&self, address: u64, bytes: u64) -> Option<HostPage> {
         if bytes > self.largest_page {
             return None;

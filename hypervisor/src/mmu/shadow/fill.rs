@@ -188,8 +188,7 @@ impl<T: ShadowTables> Shadow<T> {
         let (directory, at) = match usual {
             Some(directory) => (directory, index(address, 1)),
             None => {
-                let directory =
-                    self.make_tables(number, address, user_access, rights, level, host_level)?;
+                let directory = self.make_tables(number, address, user_access, rights, level, host_level)?;
                 (directory, index(address, host_level))
             }
         };
@@ -243,7 +242,7 @@ impl<T: ShadowTables> Shadow<T> {
         self.reserve(MOST_TABLES_AT_ONCE)?;
         let slot = index(address, 4);
         let CachedRoot { kernel, user, .. } = *self.root(number);
-        let linked = self.entry_of(kernel, slot);
+        let linked = self.tables.read(kernel, slot);
         let view = if self.is_common(slot) {
             self.common()?
         } else if rights & USER != 0 && (user_access || linked & OWN == 0) {
@@ -260,7 +259,8 @@ impl<T: ShadowTables> Shadow<T> {
             // A large leaf is replaced, and so is what was borrowed.
             let is_other = old & (PRESENT | LARGE | kind) != PRESENT | kind;
             if is_other {
-                entry = self.new_table(level - 1, kind)?;
+                let below = self.pool.take(level - 1, kind)?;
+                entry = self.tables.address(below) | TABLE_BITS | kind;
             }
             if level == guest_level {
                 entry |= PIECES;
@@ -274,7 +274,7 @@ impl<T: ShadowTables> Shadow<T> {
             }
         };
         if linked == 0 && view != kernel {
-            let entry = self.entry_of(view, slot);
+            let entry = self.tables.read(view, slot);
             let borrowed = if view == user && !mutant!(KernelRunsUserPages) { NO_EXECUTE } else { 0 };
             self.tables.write(kernel, slot, entry | borrowed);
             self.common_changes += u64::from(view != user);
@@ -288,11 +288,5 @@ impl<T: ShadowTables> Shadow<T> {
             self.tables.flush_all();
         }
         Some(directory)
-    }
-
-    /// An entry that leads to a new table of `level`.
-    #[inline(never)]
-    fn new_table(&mut self, level: u8, kind: u64) -> Option<u64> {
-        self.pool.take(level, kind).map(|table| self.tables.address(table) | TABLE_BITS | kind)
     }
 }

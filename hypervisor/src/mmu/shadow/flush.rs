@@ -65,10 +65,10 @@ impl<T: ShadowTables> Shadow<T> {
         if self.is_common(slot) && mutant!(CommonSlotNotFlushed) {
             return false;
         }
-        let entry = self.entry_of(view, slot);
+        let entry = self.tables.read(view, slot);
         let had_tables = self.drop_below(entry, address, level);
         // What is not the view's own is borrowed from the user view, or common.
-        entry & OWN != 0 && self.drop_below(self.entry_of(user, slot), address, level) || had_tables
+        entry & OWN != 0 && self.drop_below(self.tables.read(user, slot), address, level) || had_tables
     }
 
     /// The same in the subtree of a PML4 entry, if it leads to one. What the guest has as one page goes as a whole.

@@ -225,7 +225,6 @@ impl<T: ShadowTables> Shadow<T> {
         Some(number)
     }
 
-    #[inline(never)]
     fn new_view(&mut self, kind: u64) -> Option<Table> {
         let table = self.pool.take(4, kind)?;
         self.tables.map_hypervisor(table);

@@ -69,7 +69,7 @@ impl ShadowTables for PoolTables {
         place - places.start
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn next_filled(&self, table: Table, from: usize) -> usize {
         assert!(from <= 512);
         let start = self.entry(table, 0) as u64 + from as u64 * 8;

@@ -37,7 +37,6 @@ impl<T: ShadowTables> Shadow<T> {
 
     /// Drops what is cached of the part of `level` around `address`, in every root if it may be global. True: tables went
     /// with it, which the hardware may have cached.
-    #[inline(never)]
     fn drop_part(&mut self, number: usize, address: u64, level: u8) -> bool {
         if !self.global_outside_common || mutant!(GlobalFlushedInOneRoot) {
             return self.drop_part_in(number, address, level);

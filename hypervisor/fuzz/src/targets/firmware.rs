@@ -62,7 +62,7 @@ pub fn run(input: &[u8]) -> Outcome {
                 | (firmware.cpus.len() as Outcome).min(3) << 4
                 | Outcome::from(firmware.power.soft_off.is_some())
         }
-        Err(reason) => reason.len() as Outcome,
+        Err(reason) => reason as Outcome,
     }
 }
 

@@ -65,7 +65,9 @@ impl Kernel {
             Self::ConformanceSuite => &["--package", "conformance-suite", "--release"],
             Self::HostileGuest => &["--package", "hostile-guest", "--release"],
             Self::Hypermark => &["--package", "hypermark", "--release"],
-            Self::Hypervisor => &["--package", "hypervisor", "--bin", "hypervisor", "--profile", "hypervisor"],
+            Self::Hypervisor => {
+                &["--package", "hypervisor", "--bin", "hypervisor", "--profile", "hypervisor"]
+            }
         }
     }
 

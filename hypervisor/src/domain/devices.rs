@@ -11,6 +11,7 @@
 use super::registry::{self, MAIL_DEVICES_SHIFT};
 use crate::arch::x86_64::console;
 use crate::arch::x86_64::io_apic::Line;
+use crate::lock::lock;
 use crate::sched::VcpuId;
 use spin::{Mutex, MutexGuard};
 use system_image::layout::MAX_DEVICES;
@@ -98,7 +99,7 @@ impl Devices {
     /// Gives device `device` of `domain` an interrupt: `route` makes the line for an index. False: there is no
     /// vector left. Boot only.
     pub fn add_interrupt(&mut self, domain: u16, device: usize, route: impl FnOnce(u8) -> Line) -> bool {
-        let mut lines = LINES.lock();
+        let mut lines = lines();
         let is_free = |index: &usize| *index != usize::from(console::LINE) && lines[*index].is_none();
         let Some(index) = (0..MAX_LINES).find(is_free) else { return false };
         let gate = route(index as u8);
@@ -148,7 +149,7 @@ impl State {
 
 #[inline(never)]
 fn lines() -> MutexGuard<'static, [Option<Assigned<Line>>; MAX_LINES]> {
-    LINES.lock()
+    lock(&LINES)
 }
 
 /// Line `index` interrupted this CPU, which has not ended the interrupt at its local APIC yet.

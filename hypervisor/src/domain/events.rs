@@ -3,6 +3,7 @@
 use super::Domain;
 use super::vcpu::Vcpu;
 use crate::arch::x86_64::{apic, cpu};
+use crate::lock::lock;
 use core::sync::atomic::Ordering;
 use pvops_abi::error::Error;
 use pvops_abi::layout::PortKind;
@@ -114,7 +115,7 @@ pub fn raise_timer(domain: &Domain, vcpu: &Vcpu) {
 /// Makes the port of a source that is one in the domain pending, if it is bound.
 pub fn raise_source(domain: &Domain, kind: PortKind, argument: u32) {
     let is_meant = |binding: &Binding| binding.kind == kind && binding.argument == argument;
-    let found = domain.bindings.lock().find(is_meant);
+    let found = lock(&domain.bindings).find(is_meant);
     if let Some((port, vcpu)) = found {
         post(domain, port, vcpu);
     }

@@ -16,6 +16,7 @@ use super::{Domain, console, devices, events};
 use crate::arch::x86_64::cpu::{take_interrupts, wait_for_interrupt};
 use crate::arch::x86_64::guest::{current_vcpu, domain, running_domain};
 use crate::arch::x86_64::{Frame, apic, cpu, switch, time};
+use crate::lock::lock;
 use crate::sched::{Policy, Seat};
 use pvops_abi::layout::PortKind;
 
@@ -106,7 +107,7 @@ fn idle() {
     /// More than one table needs.
     const ONE_TABLE_NS: u32 = 3_000;
     let has_time = || time::tick_in(ONE_TABLE_NS) < cpu().timer_armed.get();
-    if running_domain().is_some_and(|domain| has_time() && domain.mmu.lock().reclaim_one()) {
+    if running_domain().is_some_and(|domain| has_time() && lock(&domain.mmu).reclaim_one()) {
         take_interrupts();
     } else {
         trace!(Idle);

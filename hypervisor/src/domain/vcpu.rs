@@ -5,6 +5,7 @@ use super::registry::Entry;
 use crate::arch::x86_64::registered::{Area, TrapTable, address_or_none, area_at};
 use crate::arch::x86_64::switch::Saved;
 use crate::arch::x86_64::{Frame, paging, time};
+use crate::lock::lock;
 use crate::mmu::shadow::LoadedRoot;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, AtomicU64};
@@ -177,7 +178,7 @@ impl Vcpu {
     /// Loads a guest root of the domain's memory; what is cached of it stays if `keep`. False: the pool is exhausted.
     #[inline(never)]
     pub fn load_root(&self, domain: &Domain, root: u64, keep: bool) -> bool {
-        let loaded = domain.mmu.lock().load_root(root, self.number, keep);
+        let loaded = lock(&domain.mmu).load_root(root, self.number, keep);
         if let Ok(loaded) = loaded {
             self.set_root(loaded);
         }

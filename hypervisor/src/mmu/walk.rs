@@ -197,14 +197,14 @@ pub fn mark<'a, M: GuestTables>(
     path: &Path,
     (leaf, found): &mut Found<M::Table<'a>>,
 ) -> bool {
+    let (old, marks) = (found.entry, access.marks());
+    found.entry |= marks;
     if mutant!(AccessedLost) {
         return true;
     }
     if found.rights & ACCESSED == 0 && !mark_tables(memory, root, address, path, found.level) {
         return false;
     }
-    let (old, marks) = (found.entry, access.marks());
-    found.entry |= marks;
     found.entry == old || leaf.table.set_bits(leaf.index, old, marks)
 }
 

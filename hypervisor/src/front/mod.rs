@@ -73,16 +73,13 @@ fn is_absent(vcpu: &Vcpu, address: u64) -> bool {
     let mut table = vcpu.root.get().guest;
     // The indices, the next one behind the highest bit.
     let mut indices = address << 16;
-    // Behind a large page there is no table: what is read then is nothing.
-    let mut all = 0;
     for _ in 0..4 {
         indices = indices.rotate_left(9);
         let Some(entries) = memory.table(table & bits::FRAME) else { return false };
         table = GuestTable::load(entries, indices as usize % 512);
-        if table & bits::PRESENT == 0 {
-            return all & bits::LARGE == 0;
+        if table & (bits::PRESENT | bits::LARGE) != bits::PRESENT {
+            return table & bits::PRESENT == 0;
         }
-        all |= table;
     }
     false
 }

@@ -14,6 +14,7 @@ use super::{Domain, console, devices};
 use crate::arch::x86_64::guest::current_vcpu;
 use crate::arch::x86_64::paging::{self, PoolTables};
 use crate::arch::x86_64::{Frame, start, switch, time};
+use crate::lock::lock;
 use crate::mmu::shadow::{LoadedRoot, Shadow};
 use crate::sched::VcpuId;
 use spin::Mutex;
@@ -126,6 +127,8 @@ pub fn collect(domain: &Domain, mail: u32) {
 /// Does a bounded part of the current domain's chore. `frame`: its vCPU's registers.
 #[inline(never)]
 pub fn step(domain: &Domain, vcpu: &Vcpu, frame: &Frame) {
+    // The compiler knows where a domain's vCPU is, and would name some of its fields by addresses of ten bytes each.
+    let vcpu = core::hint::black_box(vcpu);
     match domain.chore.get() {
         Chore::None => {}
         // Without room for it, the line comes again.
@@ -166,7 +169,7 @@ fn forget_root(vcpu: &Vcpu) {
 /// As [`Shadow::forget_one`]. Inlined, it reaches everything by a longer way.
 #[inline(never)]
 fn forget_translations(mmu: &Mutex<Shadow<PoolTables>>) -> bool {
-    mmu.lock().forget_one()
+    lock(mmu).forget_one()
 }
 
 fn clean(domain: &Domain, vcpu: &Vcpu, first: u64) {

@@ -17,6 +17,7 @@ use crate::arch::x86_64::guest::GuestMemory;
 use crate::arch::x86_64::paging::PoolTables;
 use crate::arch::x86_64::pristine::Pristine;
 use crate::arch::x86_64::registered::Ports;
+use crate::lock::lock;
 use crate::mmu::shadow::Shadow;
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
@@ -83,7 +84,7 @@ impl Domain {
     pub fn forget_registrations(&self) {
         devices::silence(self.number);
         self.ports.set(None);
-        let mut bindings = self.bindings.lock();
+        let mut bindings = lock(&self.bindings);
         bindings.clear();
         for vcpu in &self.vcpus {
             vcpu.timer_port.store(0, Ordering::Relaxed);

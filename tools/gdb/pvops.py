@@ -15,6 +15,7 @@ CPU_PAGES = 0xFFFF_8000_4000_0000
 STACK_TOP = CPU_PAGES + 5 * 4096
 DOMAIN_STATE = 0xFFFF_8180_0000_0000
 NO_SEAT = 0xFF
+NOWHERE = 0xFFFF_FFFF
 # Where a boot loader or the hypervisor may have put a kernel, below the program counter.
 LARGEST_IMAGE = 64 << 20
 
@@ -176,7 +177,7 @@ class DomainsCommand(Command):
         for number in range(low, high + 1):
             for vcpu in range(vcpus):
                 entry = entries[number * vcpus + vcpu]
-                if bool(plain(entry["exists"])):
+                if int(plain(entry["cpu"])) != NOWHERE:
                     print(self.line(number, vcpu, text(names[number]), entry))
 
     def line(self, number, vcpu, name, entry):

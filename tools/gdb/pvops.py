@@ -171,7 +171,7 @@ class DomainsCommand(Command):
     def invoke(self, argument, from_tty):
         per_cpu()
         entries = gdb.parse_and_eval("hypervisor::domain::registry::ENTRIES")
-        names = plain(gdb.parse_and_eval("hypervisor::domain::registry::NAMES")["inner"]["data"])
+        names = gdb.parse_and_eval("hypervisor::domain::console::CONSOLE")["inner"]["data"]["value"]["output"]["names"]
         low, high = names.type.range()
         vcpus = (entries.type.range()[1] + 1) // (high + 1)
         for number in range(low, high + 1):

@@ -7,12 +7,11 @@
 
 pub mod boot;
 
-use super::{MAX_VCPUS, NAME_BYTES, console, turn};
+use super::{MAX_VCPUS, console, turn};
 use crate::arch::x86_64::{apic, cpu, machine, time};
 use crate::sched::{MAX_READY, Policy, Seat, VcpuId};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use spin::Mutex;
 use system_image::{ExitStatus, limits};
 
 const _: () = assert!(MAX_DOMAINS <= MAX_READY, "one vCPU per domain: all fit on one CPU");
@@ -91,8 +90,6 @@ static ENTRIES: [Entry; MAX_DOMAINS * MAX_VCPUS] = [const {
     }
 }; MAX_DOMAINS * MAX_VCPUS];
 
-/// Names of the domains, for whoever speaks of one that is not loaded.
-static NAMES: Mutex<[[u8; NAME_BYTES]; MAX_DOMAINS]> = Mutex::new([[0; NAME_BYTES]; MAX_DOMAINS]);
 static DOMAINS: AtomicU32 = AtomicU32::new(0);
 static RUNNING: AtomicU32 = AtomicU32::new(0);
 /// Status of the system: the first that is not success.
@@ -122,12 +119,6 @@ pub fn at(seat: Seat) -> &'static Entry {
 #[must_use]
 pub fn domain_count() -> u32 {
     DOMAINS.load(Ordering::Relaxed)
-}
-
-/// The name of a domain, padded with zeros.
-#[must_use]
-pub fn name_of(domain: u16) -> [u8; NAME_BYTES] {
-    NAMES.lock()[usize::from(domain) % MAX_DOMAINS]
 }
 
 /// A vCPU stopped. When it was the last, or if `ends_system`, the machine ends.

@@ -1,11 +1,12 @@
-//! What the hypervisor says, put together in the ring where it goes, without `core::fmt`, which would be a tenth of the resident code.
+//! What the hypervisor says, put together in the ring where it goes, without `core::fmt`, which would be a tenth of the
+//! resident code.
 
 use super::ring::Ring;
 use super::source::RING_BYTES;
 use crate::domain::NAME_BYTES;
 
-/// In a template, a text for [`Ring::template`]: the value of which the number is added to this, with 16 hexadecimal digits; `-` if there is none. At
-/// most 64.
+/// In a template, a text for [`Ring::template`]: the value of which the number is added to this, with 16 hexadecimal
+/// digits; `-` if there is none. At most 64.
 const HEX: u8 = 0x80;
 /// In a template: likewise one of the first 32, in decimal.
 const DECIMAL: u8 = 0xc0;

@@ -1,14 +1,12 @@
 //! Who is in the registry, and where: written once.
 
-use super::{DOMAINS, ENTRIES, Entry, MAX_DOMAINS, NAMES, NOWHERE, RUNNING, entry, wake};
+use super::{DOMAINS, ENTRIES, Entry, NOWHERE, RUNNING, entry, wake};
 use crate::arch::x86_64::cpu;
-use crate::domain::NAME_BYTES;
 use crate::sched::{Seat, VcpuId};
 use core::sync::atomic::Ordering;
 
 /// Adds a domain with one vCPU.
-pub fn add(id: VcpuId, name: [u8; NAME_BYTES], cpu: u32, priority: u8, root: u64) {
-    NAMES.lock()[usize::from(id.domain) % MAX_DOMAINS] = name;
+pub fn add(id: VcpuId, cpu: u32, priority: u8, root: u64) {
     let entry = entry(id);
     entry.number.store(id.vcpu as u8, Ordering::Relaxed);
     entry.cpu.store(cpu, Ordering::Relaxed);

@@ -111,7 +111,7 @@ impl Machine {
             tables::write(root, HYPERVISOR_FIRST_SLOT + slot, *entry);
         }
         let id = VcpuId { domain: placed.number, vcpu: 0 };
-        registry::boot::add(id, placed.name, placed.cpu, placed.priority, root);
+        registry::boot::add(id, placed.cpu, placed.priority, root);
         console::boot::introduce(placed.number, placed.name);
         if placed.has_console {
             console::boot::join(placed.number);

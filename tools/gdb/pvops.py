@@ -111,6 +111,11 @@ def running():
     return domain, object_at(int(plain(this["vcpu_address"])), "hypervisor::domain::vcpu::Vcpu")
 
 
+def names():
+    """The domains' names, by number: the console has them, for what it says of each."""
+    return gdb.parse_and_eval("hypervisor::domain::console::CONSOLE")["inner"]["data"]["value"]["output"]["names"]
+
+
 def clock_ns(tick):
     """What the clock shows at a tick of the counter."""
     base, factor = (
@@ -159,7 +164,7 @@ class VcpuCommand(Command):
         mode = str(plain(vcpu["mode"])).rsplit("::", 1)[-1].lower()
         inside = "in the hypervisor" if int(gdb.parse_and_eval("$cs")) & 3 == 0 else "in the guest"
         blocked = ", blocked" if bool(plain(vcpu["blocked"])) else ""
-        name, number = text(domain["name"]), int(vcpu["number"])
+        name, number = text(names()[int(domain["number"])]), int(vcpu["number"])
         return f"thread {thread.num}: CPU {cpu} runs '{name}' vCPU {number}, {mode} mode{blocked}; it is {inside}"
 
 
@@ -171,14 +176,14 @@ class DomainsCommand(Command):
     def invoke(self, argument, from_tty):
         per_cpu()
         entries = gdb.parse_and_eval("hypervisor::domain::registry::ENTRIES")
-        names = gdb.parse_and_eval("hypervisor::domain::console::CONSOLE")["inner"]["data"]["value"]["output"]["names"]
-        low, high = names.type.range()
+        known = names()
+        low, high = known.type.range()
         vcpus = (entries.type.range()[1] + 1) // (high + 1)
         for number in range(low, high + 1):
             for vcpu in range(vcpus):
                 entry = entries[number * vcpus + vcpu]
                 if int(plain(entry["cpu"])) != NOWHERE:
-                    print(self.line(number, vcpu, text(names[number]), entry))
+                    print(self.line(number, vcpu, text(known[number]), entry))
 
     def line(self, number, vcpu, name, entry):
         value = lambda field: int(plain(entry[field]))

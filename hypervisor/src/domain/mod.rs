@@ -59,8 +59,6 @@ pub struct Domain {
     pub memory: GuestMemory,
     /// What that held at first.
     pub pristine: Pristine,
-    /// Its name.
-    pub name: [u8; NAME_BYTES],
     /// When it was started anew because it had crashed.
     pub restarts: RestartLog,
     /// Its ends of channels to other domains, by the numbers under which it binds them.

@@ -188,7 +188,6 @@ impl Place {
         let pool = Pool::new(info).moved(shown);
         let domain = Domain {
             number: placed.number,
-            name: placed.name,
             has_console: placed.has_console,
             crash_policy: placed.crash_policy,
             restarts: RestartLog::new(),

@@ -8,11 +8,10 @@ use super::system_call::{pvops_iret_long, pvops_iret_read_end, pvops_iret_read_s
 use super::{console, cpu as instructions};
 use crate::domain::{console as domain_console, devices, registry, turn};
 use crate::front;
+use crate::front::vector::{GENERAL_PROTECTION, PAGE_FAULT};
 use crate::mmu::walk::error;
 
 const STACK_FAULT: u64 = 12;
-const GENERAL_PROTECTION: u64 = 13;
-const PAGE_FAULT: u64 = 14;
 const NMI: u64 = 2;
 const FIRST_INTERRUPT: u64 = super::entry::FIRST_INTERRUPT as i8 as u64;
 
